@@ -1,0 +1,251 @@
+"""A release on disk: layout, checksums, the ``current`` pointer, atomic publish.
+
+In: a finished build folder. Out: ``<home>/releases/<name>/``, immutable from then on. The pointer file ``<home>/current``
+alone decides which release is served.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from atlas.accessions import near_matches
+from atlas.digests import sha256_file
+from atlas.errors import ArtifactError, BusyError, InputError, NotFoundError, ResourceError
+from atlas.manifest import Manifest, read_manifest
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+SMALL_FILE_BYTES = 64 * 2**20
+"""Files below this are hashed when a release is opened, larger ones by ``verify`` (in the background of a service)."""
+
+
+def check_name(name: str) -> str:
+    """Return ``name`` if it can be a release name, else raise ``InputError``."""
+    if not _NAME.fullmatch(name):
+        raise InputError(
+            f"{name!r} cannot name a release: expected 1-64 letters, digits, '.', '_' or '-', beginning with a letter or digit."
+        )
+    return name
+
+
+@dataclass(frozen=True)
+class Home:
+    """The folder that holds everything: releases, builds, the pointer, the embedded database."""
+
+    path: Path
+
+    @property
+    def releases(self) -> Path:
+        """Folder of the published releases."""
+        return self.path / "releases"
+
+    @property
+    def builds(self) -> Path:
+        """Folder of the unfinished builds."""
+        return self.path / "builds"
+
+    @property
+    def pointer(self) -> Path:
+        """The file that names the current release."""
+        return self.path / "current"
+
+    @property
+    def digests(self) -> Path:
+        """Digest cache of external inputs."""
+        return self.path / "digests.json"
+
+    def names(self) -> list[str]:
+        """Names of the published releases, sorted."""
+        if not self.releases.is_dir():
+            return []
+        return sorted(p.name for p in self.releases.iterdir() if (p / "manifest.json").is_file())
+
+    def current(self) -> str:
+        """Name of the current release, or raise ``NotFoundError``."""
+        try:
+            name = self.pointer.read_text(encoding="utf-8").strip()
+        except FileNotFoundError:
+            raise NotFoundError(
+                f"No atlas is published in {self.path}. Build one with `geo-atlas build`, try `geo-atlas demo`, "
+                "or name the right folder with --home.",
+                details={"home": str(self.path), "releases": self.names()},
+            ) from None
+        return check_name(name)
+
+    def use(self, name: str) -> None:
+        """Point ``current`` at a published release, atomically."""
+        release_folder(self, name)
+        write_pointer(self.pointer, name)
+
+    def remove(self, name: str) -> None:
+        """Delete a published release that is not current; it vanishes in one rename before its files go."""
+        folder = release_folder(self, name)
+        if self.pointer.is_file() and self.current() == name:
+            raise InputError(
+                f"{name!r} is the current release. Point to another one first: geo-atlas release use NAME."
+            )
+        grave = self.path / f".removed-{name}-{os.getpid()}"
+        os.replace(folder, grave)
+        shutil.rmtree(grave)
+
+    @contextmanager
+    def lock(self, purpose: str) -> Iterator[None]:
+        """Hold the home for one writer; a second one gets ``BusyError`` at once, never waits."""
+        import fcntl
+
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            handle = (self.path / ".lock").open("a+", encoding="utf-8")
+        except OSError as error:
+            raise ResourceError(
+                f"Cannot write in {self.path}: {error.strerror}. Choose a writable folder with --home."
+            ) from error
+        with handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                handle.seek(0)
+                holder = handle.read().strip() or "unknown"
+                raise BusyError(
+                    f"{self.path} is in use by another build ({holder}). Wait for it, or use another --home.",
+                    details={"holder": holder},
+                ) from None
+            handle.seek(0)
+            handle.truncate()
+            handle.write(f"process {os.getpid()}: {purpose}")
+            handle.flush()
+            yield
+
+
+def write_pointer(pointer: Path, name: str) -> None:
+    """Replace the pointer file; a reader sees the old name or the new one."""
+    pointer.parent.mkdir(parents=True, exist_ok=True)
+    temporary = pointer.with_name(f".current.{os.getpid()}.tmp")
+    with temporary.open("w", encoding="utf-8") as handle:
+        handle.write(name + "\n")
+        handle.flush()
+        os.fsync(handle.fileno())
+    os.replace(temporary, pointer)
+
+
+def release_folder(home: Home, name: str) -> Path:
+    """Return the folder of a published release, or raise ``NotFoundError`` with near matches."""
+    folder = home.releases / check_name(name)
+    if not (folder / "manifest.json").is_file():
+        names = home.names()
+        raise NotFoundError(
+            f"There is no release {name!r} in {home.path}; it holds: {', '.join(names) or 'none'}.",
+            details={"releases": names, "near_matches": list(near_matches(name, names))},
+        )
+    return folder
+
+
+class Release:
+    """A published release, opened read-only and checked against its manifest.
+
+    Parameters
+    ----------
+    folder
+        ``<home>/releases/<name>``.
+
+    Raises
+    ------
+    ArtifactError
+        If the manifest is missing or of another schema, a file is missing, or a small file's digest differs.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.manifest: Manifest = read_manifest(folder / "manifest.json")
+        self.name = self.manifest.name
+        self._verified_bytes = 0
+        self._failure: ArtifactError | None = None
+        self._large = [entry for entry in self.manifest.files if entry.bytes >= SMALL_FILE_BYTES]
+        for entry in self.manifest.files:
+            self._check_size(entry.path, entry.bytes)
+        for entry in self.manifest.files:
+            if entry.bytes < SMALL_FILE_BYTES:
+                self._check_digest(entry.path, entry.sha256)
+                self._verified_bytes += entry.bytes
+
+    @classmethod
+    def open(cls, home: Home, name: str | None = None) -> Release:
+        """Open a release by name, or the current one."""
+        return cls(release_folder(home, name or home.current()))
+
+    def path(self, relative: str) -> Path:
+        """Absolute path of an artefact."""
+        return self.folder / relative
+
+    def table(self, relative: str, *, columns: list[str] | None = None) -> pa.Table:
+        """Read one parquet artefact."""
+        return pq.read_table(self.folder / relative, columns=columns)
+
+    @property
+    def verified(self) -> float:
+        """Share of the release's bytes whose digest was checked since opening, in [0, 1]."""
+        total = sum(entry.bytes for entry in self.manifest.files)
+        return 1.0 if total == 0 else self._verified_bytes / total
+
+    def verify(self) -> None:
+        """Check every large file too; raises ``ArtifactError`` and remembers it."""
+        for entry in self._large:
+            try:
+                self._check_digest(entry.path, entry.sha256)
+            except ArtifactError as error:
+                self._failure = error
+                raise
+            self._verified_bytes += entry.bytes
+        self._large = []
+
+    def verify_in_background(self) -> None:
+        """Start ``verify`` in a daemon thread; ``raise_if_corrupt`` reports what it found."""
+        if self._large:
+            threading.Thread(target=self._verify_quietly, name=f"verify-{self.name}", daemon=True).start()
+
+    def raise_if_corrupt(self) -> None:
+        """Raise the failure a background check found, if any."""
+        if self._failure is not None:
+            raise self._failure
+
+    def _verify_quietly(self) -> None:
+        try:
+            self.verify()
+        except ArtifactError:
+            return  # kept in _failure: the next question raises it
+
+    def _check_size(self, relative: str, expected: int) -> None:
+        path = self.folder / relative
+        if not path.is_file():
+            raise ArtifactError(
+                f"Release {self.name!r} lacks {relative}. Restore it or rebuild.",
+                kind="missing",
+                details={"path": relative},
+            )
+        seen = path.stat().st_size
+        if seen != expected:
+            raise ArtifactError(
+                f"{relative} of release {self.name!r} has {seen} bytes, its manifest says {expected}. Restore it or rebuild.",
+                kind="corrupt",
+                details={"path": relative, "seen": seen, "expected": expected},
+            )
+
+    def _check_digest(self, relative: str, expected: str) -> None:
+        seen = sha256_file(self.folder / relative)
+        if seen != expected:
+            raise ArtifactError(
+                f"{relative} of release {self.name!r} was changed after it was published (sha256 {seen[:12]}…, "
+                f"manifest says {expected[:12]}…). Restore it or rebuild.",
+                kind="corrupt",
+                details={"path": relative, "seen": seen, "expected": expected},
+            )

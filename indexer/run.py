@@ -1,0 +1,279 @@
+"""The runner: decides what must run, runs it in a temporary folder, validates, moves the outputs in place, records it.
+
+A build lives in ``<home>/builds/<name>/``: ``release/`` (artefacts), ``stages/`` (records), ``work/`` (shards), ``out/`` (unfinished
+outputs). A stage is done when its record ``stages/<stage>.json`` exists, its key equals
+sha256(stage, version, params, input digests) and its outputs still have the recorded digests. A record is written after
+the outputs are in place, so a kill at any moment leaves either a finished stage or one that runs again.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from atlas.digests import DigestCache, iter_files, sha256_file, sha256_json
+from atlas.errors import ArtifactError, AtlasError, ConfigError, InputError, ResourceError
+from atlas.manifest import FileEntry, StageEntry, read_manifest, write_json
+from atlas.release import Home, Release, check_name
+from indexer.publish import publish
+from indexer.stage import BuildRequest, Progress, Stage, StageContext, silent_progress
+
+logger = logging.getLogger(__name__)
+
+MIN_FREE_BYTES = 256 * 2**20
+"""A stage does not start with less free disk than this."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One line of a dry run."""
+
+    stage: str
+    action: Literal["run", "skip"]
+    reason: str
+
+
+class Builder:
+    """Runs the plan for one request in ``<home>/builds/<name>``.
+
+    Parameters
+    ----------
+    request
+        What to build.
+    stages
+        The plan, in order.
+    force
+        Names of stages to run although they are done.
+    progress
+        Makes progress bars.
+    """
+
+    def __init__(
+        self,
+        request: BuildRequest,
+        stages: Sequence[Stage],
+        *,
+        force: Sequence[str] = (),
+        progress: Progress = silent_progress,
+    ) -> None:
+        check_name(request.name)
+        known = [stage.name for stage in stages]
+        if unknown := [name for name in force if name not in known]:
+            raise ConfigError(f"--force {unknown[0]}: no such stage. Stages: {', '.join(known)}.")
+        self.request = request
+        self.home = Home(request.home)
+        self.root = self.home.builds / request.name
+        self.folder = self.root / "release"
+        self._stages = [s for s in stages if request.with_catalog or s.name != "load_catalog"]
+        self._force = set(force)
+        self._progress = progress
+        self._digests = DigestCache(self.home.digests)
+
+    def plan(self) -> list[Step]:
+        """Return what a run would do now and why; nothing is written but the digest cache."""
+        if self._is_published():
+            return [Step(stage.name, "skip", "already published") for stage in self._stages]
+        steps: list[Step] = []
+        upstream: str | None = None
+        for stage in self._stages:
+            reason = f"follows {upstream}" if upstream else self._why(stage)
+            steps.append(Step(stage.name, "run" if reason else "skip", reason or "done, nothing it depends on changed"))
+            upstream = upstream or (stage.name if reason else None)
+        return steps
+
+    def run(self) -> Release:
+        """Run every stage that is not done; return the published release.
+
+        Asking again for a release that is already published from the same inputs changes nothing and returns it.
+
+        Raises
+        ------
+        BusyError
+            If another build holds the home.
+        InputError
+            If the name is taken by a release of other inputs or parameters.
+        ResourceError
+            If the disk is full or the home cannot be written; what is done stays done.
+        """
+        with self.home.lock(f"build {self.request.name}"), _disk_errors(self.home.path):
+            if not self._is_published():
+                self.folder.mkdir(parents=True, exist_ok=True)
+                for number, stage in enumerate(self._stages, start=1):
+                    self._run_if_needed(stage, f"[{number}/{len(self._stages)}]")
+                publish(self.home, self.folder, self.request, [self._done(stage) for stage in self._stages])
+            self.home.use(self.request.name)
+            shutil.rmtree(self.root, ignore_errors=True)
+            return Release.open(self.home, self.request.name)
+
+    def _run_if_needed(self, stage: Stage, prefix: str) -> None:
+        reason = self._why(stage)
+        logger.info("%s %s: %s", prefix, stage.name, reason or "done")
+        if reason is not None:
+            self._run_stage(stage)
+
+    def _is_published(self) -> bool:
+        """Return whether this very request is published already; refuse if the name means something else."""
+        release = self.home.releases / self.request.name
+        if not (release / "manifest.json").is_file():
+            return False
+        entries = {entry.name: entry for entry in read_manifest(release / "manifest.json").stages}
+        same = all(
+            s.name in entries and entries[s.name].key == self._key(self._inputs(s, release), s) for s in self._stages
+        )
+        if same and not self._force:
+            return True
+        raise InputError(
+            f"Release {self.request.name!r} is already published in {self.home.path} from other inputs or parameters, and "
+            f"releases are immutable. Choose another --name, or remove it: geo-atlas release remove {self.request.name}.",
+            details={"release": self.request.name},
+        )
+
+    def _why(self, stage: Stage) -> str | None:
+        """Return why a stage must run, or ``None`` if it is done."""
+        if stage.name in self._force:
+            return "forced"
+        entry = self._entry(stage)
+        if entry is None:
+            return "not done yet"
+        try:
+            inputs = self._inputs(stage)
+        except FileNotFoundError:
+            return "an input is missing"
+        if entry.key != self._key(inputs, stage):
+            return "its inputs, parameters or code changed"
+        for output in entry.outputs:
+            path = self.folder / output.path
+            if not path.is_file() or sha256_file(path) != output.sha256:
+                return f"{output.path} is missing or was changed"
+        return None
+
+    def _entry_path(self, stage: Stage) -> Path:
+        return self.root / "stages" / f"{stage.name}.json"
+
+    def _entry(self, stage: Stage) -> StageEntry | None:
+        try:
+            return StageEntry.model_validate(json.loads(self._entry_path(stage).read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return None
+        except (ValueError, ValidationError):
+            logger.warning("%s: its record is unreadable and counts as not done", stage.name)
+            return None
+
+    def _inputs(self, stage: Stage, folder: Path | None = None) -> list[FileEntry]:
+        """Digests of everything the stage reads: artefacts by relative path, external files by name."""
+        folder = folder or self.folder
+        entries: list[FileEntry] = []
+        for relative in stage.inputs:
+            path = folder / relative
+            if not path.exists():
+                raise FileNotFoundError(path)
+            entries += [_artefact(folder, file) for file in iter_files(path)]
+        for source in stage.sources(self.request):
+            if not source.exists():
+                raise InputError(f"{source} does not exist. Check the path.", details={"path": str(source)})
+            entries += [self._digests.entry(file.absolute()) for file in iter_files(source)]
+        return entries
+
+    def _key(self, inputs: list[FileEntry], stage: Stage) -> str:
+        # External files count by content, so a moved input does not rerun a build.
+        digests = [entry.sha256 for entry in inputs]
+        return sha256_json([stage.name, stage.version, stage.params(self.request), digests])
+
+    def _done(self, stage: Stage) -> StageEntry:
+        entry = self._entry(stage)
+        if entry is None:
+            raise ArtifactError(f"Stage {stage.name} left no record.", kind="missing")
+        return entry
+
+    def _run_stage(self, stage: Stage) -> None:
+        started = _now()
+        inputs = self._inputs(stage)
+        key = self._key(inputs, stage)
+        self._require_free_disk(stage)
+        out = self.root / "out" / stage.name
+        shutil.rmtree(out, ignore_errors=True)
+        out.mkdir(parents=True)
+        work = self.root / "work" / f"{stage.name}-{key[:16]}"
+        work.mkdir(parents=True, exist_ok=True)
+        ctx = StageContext(self.request, self.folder, out, work, self._progress)
+        try:
+            result = stage.run(ctx)
+            stage.validate(ctx)
+        except AtlasError as error:
+            error.add_note(f"in stage {stage.name}")
+            raise
+        self._entry_path(stage).unlink(missing_ok=True)  # from here until the entry is back, the stage is "not done"
+        self._move_outputs(stage, out)
+        outputs = [_artefact(self.folder, file) for name in stage.outputs for file in iter_files(self.folder / name)]
+        entry = StageEntry(
+            name=stage.name,
+            version=stage.version,
+            key=key,
+            params=stage.params(self.request),
+            inputs=inputs,
+            outputs=outputs,
+            n_in=result.n_in,
+            n_out=result.n_out,
+            dropped=result.dropped,
+            notes=result.notes,
+            started_at=started,
+            finished_at=_now(),
+        )
+        self._force.discard(stage.name)
+        write_json(self._entry_path(stage), entry.model_dump(mode="json"))
+        shutil.rmtree(work, ignore_errors=True)
+
+    def _move_outputs(self, stage: Stage, out: Path) -> None:
+        for name in stage.outputs:
+            made, target = out / name, self.folder / name
+            if not made.exists():
+                raise ArtifactError(f"Stage {stage.name} did not write {name}.", kind="missing")
+            if target.is_dir():
+                shutil.rmtree(target)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(made, target)
+        shutil.rmtree(out, ignore_errors=True)
+
+    def _require_free_disk(self, stage: Stage) -> None:
+        free = shutil.disk_usage(self.folder).free
+        if free < MIN_FREE_BYTES:
+            raise ResourceError(
+                f"Only {free // 2**20} MiB are free under {self.folder}; stage {stage.name} needs at least "
+                f"{MIN_FREE_BYTES // 2**20} MiB. Free some space and run the same command again: it resumes."
+            )
+
+
+def _artefact(folder: Path, file: Path) -> FileEntry:
+    return FileEntry(path=file.relative_to(folder).as_posix(), bytes=file.stat().st_size, sha256=sha256_file(file))
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+@contextmanager
+def _disk_errors(home: Path) -> Iterator[None]:
+    """Turn a full or read-only disk into a sentence that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise ResourceError(
+                f"The disk under {home} is full. Free some space and run the same command again: it resumes "
+                "where it stopped.",
+                details={"home": str(home)},
+            ) from error
+        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise ResourceError(f"Cannot write under {home}: {error.strerror}. Choose another --home.") from error
+        raise

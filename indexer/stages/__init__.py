@@ -1,0 +1,1 @@
+"""One stage a file, named ``<verb>_<noun>.py``; each exports its ``STAGE``. The order lives in ``indexer.plan``."""

@@ -1,0 +1,32 @@
+"""Fixtures shared by all tests: the real data, if present, and a home nobody else uses."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+pytest_plugins = ["catalog_fixtures"]
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _isolated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test sees the settings, the home or the language model of the person who runs it."""
+    for name in list(os.environ):
+        if name.startswith("GEO_ATLAS_") and name not in ("GEO_ATLAS_TEST_DATA",):
+            monkeypatch.delenv(name)
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "HF_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """Folder of the real corpora; the test is skipped where it is absent."""
+    root = Path(os.environ.get("GEO_ATLAS_TEST_DATA", ROOT.parent / "shared" / "data"))
+    if not (root / "corpora" / "counts.h5").is_file():
+        pytest.skip(f"the real corpora are not at {root} (set GEO_ATLAS_TEST_DATA)")
+    return root
