@@ -1,0 +1,189 @@
+"""Transcriptome towers: expression in, one vector a sample out.
+
+``gene_text`` needs no training: a sample is the weighted mean of the text vectors of its genes' descriptions, each gene
+weighted by how far above its usual level it stands. A row's vector depends on that row and the model alone, bit for bit:
+rows are standardised one by one, and the weighted sum is taken over integers, where addition has no rounding and therefore
+no order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Protocol
+
+import numpy as np
+
+from atlas.errors import ArtifactError, InputError
+from atlas.expression.align import AlignedExpression
+from atlas.expression.log import log_expression
+from atlas.model.config import GeneTextConfig
+from atlas.model.statistics import GeneStatistics, standardise
+
+_WEIGHT_STEPS = 2.0**24  # integer weights; 2**24 steps * 127 * 4e6 genes would still be exact in float64
+_ROWS_AT_ONCE = 64
+
+
+class TranscriptomeTower(Protocol):
+    """Embeds aligned expression."""
+
+    @property
+    def dim(self) -> int: ...  # noqa: D102
+
+    def embed(self, aligned: AlignedExpression) -> np.ndarray:
+        """Return ``(n_samples, dim)`` float32, L2-normalised; a row depends on that row alone."""
+        ...
+
+
+@dataclass(frozen=True)
+class GeneTable:
+    """Centred text vectors of the genes, int8 with one scale a gene.
+
+    Attributes
+    ----------
+    codes, scales
+        ``(n_genes, dim)`` int8 and ``(n_genes,)`` float32: gene vector = scale * codes.
+    centre
+        ``(dim,)`` float32, the mean gene text vector, already subtracted from the genes; text subtracts it too.
+    removed
+        ``(n_removed, dim)`` float32, orthonormal directions projected out of both sides.
+    """
+
+    codes: np.ndarray
+    scales: np.ndarray
+    centre: np.ndarray
+    removed: np.ndarray
+
+    @classmethod
+    def from_vectors(cls, vectors: np.ndarray, *, reference: np.ndarray, n_removed: int = 0) -> GeneTable:
+        """Centre, project and quantise text vectors.
+
+        Parameters
+        ----------
+        vectors
+            ``(n_genes, dim)`` float32 text vectors.
+        reference
+            ``(n_genes,)`` bool, the genes whose mean is the centre and whose components are removed.
+        n_removed
+            Leading principal components of the reference genes to remove.
+        """
+        centre = vectors[reference].mean(axis=0, dtype=np.float64)
+        centred = vectors - centre
+        removed = np.zeros((0, vectors.shape[1]))
+        if n_removed:
+            removed = np.linalg.svd(centred[reference], full_matrices=False)[2][:n_removed]
+            centred = centred - (centred @ removed.T) @ removed
+        scales = np.abs(centred).max(axis=1) / 127.0
+        codes = np.rint(centred / np.where(scales > 0, scales, 1.0)[:, None]).astype(np.int8)
+        return cls(codes, scales.astype(np.float32), centre.astype(np.float32), removed.astype(np.float32))
+
+    def centre_texts(self, vectors: np.ndarray) -> np.ndarray:
+        """Move ``(n, dim)`` text vectors to the genes' origin and L2-normalise them, float32."""
+        centred = vectors - self.centre
+        centred = centred - (centred @ self.removed.T) @ self.removed
+        length = np.linalg.norm(centred, axis=1, keepdims=True)
+        return np.asarray(centred / np.maximum(length, np.finfo(np.float32).tiny), dtype=np.float32)
+
+
+class GeneTextTower:
+    """Weighted mean of gene description vectors.
+
+    Parameters
+    ----------
+    table, statistics
+        Of the same genes in the same order.
+    config
+        The recipe.
+
+    Notes
+    -----
+    With score z of a gene (its standardised expression minus the gene's mean, over its deviation), the weight is
+    ``max(z, 0) ** power``, for the ``top_genes`` largest only if set; unmeasured genes and genes without statistics weigh
+    nothing.
+
+    Source: the training-free floor of GenePT-style models (expression-weighted gene text embeddings); scores instead of
+    raw expression, centring and integer sums are ours.
+    """
+
+    def __init__(self, table: GeneTable, statistics: GeneStatistics, config: GeneTextConfig) -> None:
+        self._table = table
+        self._config = config
+        self._mean = statistics.mean.astype(np.float64)
+        self._deviation = np.maximum(statistics.deviation.astype(np.float64), config.deviation_floor)
+        self._scales = table.scales.astype(np.float64)
+
+    @property
+    def dim(self) -> int:
+        """Length of a vector."""
+        return int(self._table.codes.shape[1])
+
+    def embed(self, aligned: AlignedExpression) -> np.ndarray:
+        """Return ``(n_samples, dim)`` float32, L2-normalised.
+
+        Raises
+        ------
+        InputError
+            If a sample has no gene above its usual level: no or constant expression.
+        """
+        n = len(aligned.sample_ids)
+        vectors = np.zeros((n, self.dim), dtype=np.float32)
+        for start in range(0, n, _ROWS_AT_ONCE):
+            rows = range(start, min(start + _ROWS_AT_ONCE, n))
+            weights = np.stack([self._integer_weights(aligned, row) for row in rows])
+            used = np.flatnonzero(weights.any(axis=0))
+            sums = weights[:, used] @ self._table.codes[used].astype(np.float64)  # exact: integers far below 2**53
+            vectors[rows.start : rows.stop] = _normalise_rows(sums)
+        return vectors
+
+    def weights(self, aligned: AlignedExpression, row: int) -> np.ndarray:
+        """Return the ``(n_genes,)`` float64 weight of each gene in one sample."""
+        one = AlignedExpression(
+            values=aligned.values[row : row + 1],
+            measured=aligned.measured[row : row + 1],
+            units=aligned.units[row : row + 1],
+            sample_ids=aligned.sample_ids[row : row + 1],
+            coverage=aligned.coverage,
+        )
+        scores = standardise(log_expression(one)[0], kind=self._config.standardisation)
+        above = (np.nan_to_num(scores, nan=-np.inf) - self._mean) / self._deviation
+        above[np.isnan(above)] = 0.0  # -inf / inf: neither measured nor known
+        weights = np.clip(above, 0.0, self._config.clip) ** self._config.power
+        top = self._config.top_genes
+        if top is not None and np.count_nonzero(weights) > top:
+            weights[np.argsort(-weights, kind="stable")[top:]] = 0.0
+        return np.asarray(weights)
+
+    def _integer_weights(self, aligned: AlignedExpression, row: int) -> np.ndarray:
+        """Return whole numbers proportional to weight times row scale, as float64."""
+        scaled = self.weights(aligned, row) * self._scales
+        largest = scaled.max(initial=0.0)
+        if not largest > 0.0:
+            raise InputError(
+                f"Sample {aligned.sample_ids[row]!r} has no gene above its usual level among the "
+                f"{int(aligned.measured[row].sum())} measured ones: its expression is empty or constant. Leave it out.",
+                details={"sample_id": aligned.sample_ids[row]},
+            )
+        return np.asarray(np.rint(scaled * (_WEIGHT_STEPS / largest)))
+
+
+def _normalise_rows(sums: np.ndarray) -> np.ndarray:
+    """L2-normalise each row by itself, so that no row's bits depend on the block."""
+    out = np.empty(sums.shape, dtype=np.float32)
+    for i, row in enumerate(sums):
+        out[i] = row / max(float(np.sqrt(np.square(row).sum())), np.finfo(np.float64).tiny)
+    return out
+
+
+def missing_statistics(folder: str) -> ArtifactError:
+    """Return the error of a model that cannot embed expression yet."""
+    return ArtifactError(
+        f"The model in {folder} has no gene statistics yet. Run: geo-atlas model fit-statistics --model {folder} --counts FILE",
+        kind="missing",
+        details={"path": folder},
+    )
+
+
+TRANSCRIPTOME_TOWERS: Mapping[str, Callable[[GeneTable, GeneStatistics, GeneTextConfig], TranscriptomeTower]] = (
+    MappingProxyType({"gene_text": GeneTextTower})
+)
