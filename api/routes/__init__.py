@@ -1,0 +1,1 @@
+"""One module a resource; each handler reads its parameters, asks the atlas and returns the answer as JSON."""
