@@ -1,0 +1,138 @@
+"""The clusters of an open release: labels with their evidence, composition, and keywords of any vector.
+
+In: ``labels.parquet``, ``keywords.parquet``, ``terms.parquet``, ``term_vectors.npy`` of one release.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from atlas.answers import ClusterDetail, ClusterSummary, Hit, Keyword, Share
+from atlas.errors import NotFoundError
+from atlas.release import Release
+from atlas.samples import SampleTable
+
+if TYPE_CHECKING:
+    from atlas.vectors.store import VectorStore
+
+N_SHARES = 20
+"""Most frequent series and tissues shown of a cluster."""
+
+N_KEYWORDS = 5
+"""Best positive terms shown per library, as in the reference implementation."""
+
+
+class ClusterTable:
+    """All clusters of a release."""
+
+    def __init__(self, release: Release, samples: SampleTable, store: VectorStore) -> None:
+        self._release = release
+        self._samples = samples
+        self._store = store
+        labels = release.table("labels.parquet").to_pylist()
+        self._labels = {row["cluster"]: row for row in labels}
+        self.summaries = tuple(self._summarise(row) for row in sorted(labels, key=lambda row: row["cluster"]))
+        self._by_id = {summary.cluster: summary for summary in self.summaries}
+
+    def summary(self, cluster: int) -> ClusterSummary:
+        """Return one cluster's summary, or raise ``NotFoundError``."""
+        try:
+            return self._by_id[cluster]
+        except KeyError:
+            raise NotFoundError(
+                f"There is no cluster {cluster}; this release has clusters 0 to {len(self.summaries) - 1}.",
+                details={"cluster": cluster, "n_clusters": len(self.summaries)},
+            ) from None
+
+    def centroid(self, rows: np.ndarray) -> np.ndarray:
+        """Return the re-normalised mean vector of some samples, (dim,) float32."""
+        total = np.zeros(self._store.dim, dtype=np.float64)
+        for start in range(0, len(rows), 65_536):
+            total += self._store.rows(rows[start : start + 65_536]).sum(axis=0, dtype=np.float64)
+        norm = float(np.linalg.norm(total))
+        return (total / (norm or 1.0)).astype(np.float32)
+
+    def detail(self, summary: ClusterSummary, members: np.ndarray, *, top_samples: tuple[Hit, ...]) -> ClusterDetail:
+        """Return everything known of one cluster."""
+        row = self._labels[summary.cluster]
+        table = self._samples.table
+        tissues = table["tissue"].take(members).to_pylist()
+        series = [one for many in table["series_ids"].take(members).to_pylist() for one in many]
+        return ClusterDetail(
+            release=self._release.name,
+            summary=summary,
+            label_method=row["method"],
+            evidence=tuple(Keyword(**term) for term in json.loads(row["evidence"] or "[]")),
+            keywords=self._keywords(summary.cluster),
+            top_samples=top_samples,
+            by_series=_shares(series, len(members)),
+            by_tissue=_shares((tissue or "not stated" for tissue in tissues), len(members)),
+        )
+
+    def keywords_of(self, vector: np.ndarray) -> tuple[Keyword, ...]:
+        """Return the best positive terms of every library for one unit vector, by z over all terms."""
+        scores = self._term_vectors @ vector.astype(np.float32)
+        if not len(scores):
+            return ()
+        spread = float(scores.std()) or 1.0
+        z = (scores - scores.mean()) / spread
+        found: list[Keyword] = []
+        for library, rows in self._term_rows.items():
+            for row in sorted(rows, key=lambda row: -scores[row])[:N_KEYWORDS]:
+                if scores[row] > 0:
+                    found.append(
+                        Keyword(library, self._terms[row], round(float(scores[row]), 6), round(float(z[row]), 4))
+                    )
+        return tuple(sorted(found, key=lambda keyword: -keyword.z))
+
+    @cached_property
+    def _term_vectors(self) -> np.ndarray:
+        return np.load(self._release.path("term_vectors.npy"), mmap_mode="r").astype(np.float32)
+
+    @cached_property
+    def _terms(self) -> list[str]:
+        return list(self._release.table("terms.parquet", columns=["term"])["term"].to_pylist())
+
+    @cached_property
+    def _term_rows(self) -> dict[str, list[int]]:
+        rows: dict[str, list[int]] = {}
+        libraries = self._release.table("terms.parquet", columns=["library"])["library"].to_pylist()
+        for row, library in enumerate(libraries):
+            rows.setdefault(library, []).append(row)
+        return rows
+
+    @cached_property
+    def _keyword_rows(self) -> dict[int, list[Keyword]]:
+        rows: dict[int, list[Keyword]] = {}
+        for row in self._release.table("keywords.parquet").to_pylist():
+            rows.setdefault(row["cluster"], []).append(Keyword(row["library"], row["term"], row["score"], row["z"]))
+        return rows
+
+    def _keywords(self, cluster: int) -> tuple[Keyword, ...]:
+        return tuple(sorted(self._keyword_rows.get(cluster, []), key=lambda keyword: -keyword.z))
+
+    def _summarise(self, row: dict[str, object]) -> ClusterSummary:
+        cluster = int(str(row["cluster"]))
+        members = np.flatnonzero(self._samples.cluster == cluster)
+        return ClusterSummary(
+            cluster=cluster,
+            label=str(row["label"]),
+            n_samples=int(str(row["n_samples"])),
+            n_series=int(str(row["n_series"])),
+            top_series=str(row["top_series"]),
+            top_series_share=float(str(row["top_series_share"])),
+            single_study=bool(row["single_study"]),
+            x=round(float(np.median(self._samples.x[members])), 4),
+            y=round(float(np.median(self._samples.y[members])), 4),
+        )
+
+
+def _shares(values: Iterable[str], total: int) -> tuple[Share, ...]:
+    counted = sorted(Counter(values).items(), key=lambda item: (-item[1], item[0]))
+    return tuple(Share(value, n, round(n / max(total, 1), 4)) for value, n in counted[:N_SHARES])

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from toy_stages import toy_plan
+
+from atlas.errors import ArtifactError, InputError, NotFoundError
+from atlas.release import Home, Release, check_name
+from atlas.settings import Settings
+from indexer.run import Builder
+from indexer.stage import BuildRequest
+
+
+def publish(home: Path, name: str) -> Release:
+    source = home.parent / "counts.txt"
+    source.write_text("counts")
+    return Builder(BuildRequest(name=name, home=home, model_dir=home, settings=Settings()), toy_plan(source)).run()
+
+
+def test_current_follows_the_pointer(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    publish(home.path, "one")
+    publish(home.path, "two")
+    assert home.names() == ["one", "two"]
+    assert Release.open(home).name == "two"
+    home.use("one")
+    assert Release.open(home).name == "one"
+
+
+def test_empty_home_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="geo-atlas demo"):
+        Release.open(Home(tmp_path))
+
+
+def test_unknown_release_lists_near_names(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    publish(home.path, "spring-2026")
+    with pytest.raises(NotFoundError) as caught:
+        home.use("spring-2025")
+    assert caught.value.details["near_matches"] == ["spring-2026"]
+
+
+def test_current_release_cannot_be_removed_another_can(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    publish(home.path, "one")
+    publish(home.path, "two")
+    with pytest.raises(InputError, match="current release"):
+        home.remove("two")
+    home.remove("one")
+    assert home.names() == ["two"]
+    assert sorted(p.name for p in home.path.iterdir()) == [".lock", "builds", "current", "digests.json", "releases"]
+
+
+def test_changed_file_is_refused_on_open(tmp_path: Path) -> None:
+    release = publish(tmp_path / "home", "one")
+    path = release.path("vectors.npy")
+    payload = bytearray(path.read_bytes())
+    payload[-1] ^= 1
+    path.write_bytes(payload)
+    with pytest.raises(ArtifactError, match="was changed after it was published") as caught:
+        Release(release.folder)
+    assert caught.value.kind == "corrupt"
+
+
+def test_large_files_are_checked_by_verify(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    release = publish(tmp_path / "home", "one")
+    path = release.path("vectors.npy")
+    payload = bytearray(path.read_bytes())
+    payload[-1] ^= 1
+    path.write_bytes(payload)
+    monkeypatch.setattr("atlas.release.SMALL_FILE_BYTES", 1)
+    opened = Release(release.folder)
+    assert opened.verified == 0.0
+    with pytest.raises(ArtifactError, match="vectors.npy"):
+        opened.verify()
+    with pytest.raises(ArtifactError, match="vectors.npy"):
+        opened.raise_if_corrupt()
+
+
+def test_missing_and_truncated_files_are_named(tmp_path: Path) -> None:
+    release = publish(tmp_path / "home", "one")
+    release.path("vectors.npy").write_bytes(b"x")
+    with pytest.raises(ArtifactError, match="has 1 bytes, its manifest says"):
+        Release(release.folder)
+    release.path("vectors.npy").unlink()
+    with pytest.raises(ArtifactError, match="lacks vectors.npy"):
+        Release(release.folder)
+
+
+@pytest.mark.parametrize(
+    ("payload", "kind"),
+    [("{", "corrupt"), ("[]", "incompatible"), ('{"schema_version": "9.0"}', "incompatible")],
+)
+def test_manifest_of_another_kind_is_refused(tmp_path: Path, payload: str, kind: str) -> None:
+    release = publish(tmp_path / "home", "one")
+    release.path("manifest.json").write_text(payload)
+    with pytest.raises(ArtifactError) as caught:
+        Release(release.folder)
+    assert caught.value.kind == kind
+
+
+def test_manifest_with_an_unknown_field_is_corrupt(tmp_path: Path) -> None:
+    release = publish(tmp_path / "home", "one")
+    payload = json.loads(release.path("manifest.json").read_text())
+    release.path("manifest.json").write_text(json.dumps({**payload, "extra": 1}))
+    with pytest.raises(ArtifactError, match="extra"):
+        Release(release.folder)
+
+
+@pytest.mark.parametrize("name", ["", "../x", "a/b", ".hidden", "x" * 65, "a\n"])
+def test_names_that_could_leave_the_folder_are_refused(name: str) -> None:
+    with pytest.raises(InputError):
+        check_name(name)
