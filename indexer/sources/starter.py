@@ -1,0 +1,59 @@
+"""A packaged starter: public samples with their vectors but no expression, taken into a build as they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from atlas.errors import ArtifactError
+
+STARTER_SOURCE = -1  # samples.parquet: the source_file of a starter's samples; source_row is their row in the starter
+
+
+@dataclass(frozen=True)
+class Starter:
+    """The samples of a starter folder.
+
+    Attributes
+    ----------
+    samples, series
+        The columns of a release's ``samples.parquet`` and ``series.parquet``.
+    vectors
+        (n_samples, d) float16 memory map, row = row of ``samples``.
+    """
+
+    samples: pa.Table
+    series: pa.Table
+    vectors: npt.NDArray[np.float16]
+
+
+def read_starter(folder: Path) -> Starter:
+    """Read a starter folder: ``samples.parquet``, ``series.parquet``, ``vectors.npy``.
+
+    Raises
+    ------
+    ArtifactError
+        If a file is missing or damaged, or samples and vectors differ in number.
+    """
+    paths = [folder / name for name in ("samples.parquet", "series.parquet", "vectors.npy")]
+    for path in paths:
+        if not path.is_file():
+            raise ArtifactError(
+                f"The starter {folder} has no {path.name}. Fetch the package or checkout again.", kind="missing"
+            )
+    try:
+        samples, series = pq.read_table(paths[0]), pq.read_table(paths[1])
+        vectors = np.load(paths[2], mmap_mode="r", allow_pickle=False)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise ArtifactError(f"The starter {folder} cannot be read: {error}", kind="corrupt") from error
+    if vectors.ndim != 2 or vectors.shape[0] != samples.num_rows:
+        raise ArtifactError(
+            f"The starter {folder} has {samples.num_rows:,} samples but vectors of shape {vectors.shape}.",
+            kind="corrupt",
+        )
+    return Starter(samples, series, vectors)
