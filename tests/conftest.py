@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["catalog_fixtures"]
+pytest_plugins = ["catalog_fixtures", "tiny_release"]
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -1,0 +1,1 @@
+"""The command ``geo-atlas``: parse, call, print. Nothing else."""

@@ -1,0 +1,67 @@
+"""Entry point: one Typer application, and the translation of errors into one sentence and an exit status."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+
+import typer
+
+from atlas.errors import AtlasError
+from cli import ask, build, doctor, model, release, serving, vocabulary
+
+app = typer.Typer(
+    name="geo-atlas",
+    help="An atlas of public human transcriptomes: search it by phrase, by sample, by your own expression.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+for room in (build, ask, serving, doctor):
+    app.registered_commands += room.app.registered_commands
+app.add_typer(release.app, name="release", help="List, choose, verify or remove releases.")
+app.add_typer(model.app, name="model", help="Work on model folders.")
+app.add_typer(vocabulary.app, name="vocabulary", help="List, add or fetch vocabularies.")
+
+
+@app.callback()
+def _setup(
+    verbose: bool = typer.Option(False, "--verbose", "-v", help="Say more on stderr."),
+    quiet: bool = typer.Option(False, "--quiet", "-q", help="Say only warnings on stderr."),
+) -> None:
+    level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    for room in ("atlas", "indexer", "api", "cli"):
+        logging.getLogger(room).setLevel(level)
+
+
+def main() -> None:
+    """Run the command; an expected failure is one sentence on stderr and its exit status."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # models are folders; nothing is fetched behind the user's back
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        app(standalone_mode=False)
+    except AtlasError as error:
+        sys.stderr.write(f"geo-atlas: {error.message}\n")
+        for note in getattr(error, "__notes__", []):
+            sys.stderr.write(f"  {note}\n")
+        sys.exit(error.exit_code)
+    except typer.Exit as stop:
+        sys.exit(stop.exit_code)
+    except (typer.Abort, KeyboardInterrupt):
+        sys.stderr.write("Stopped.\n")
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as error:
+        show = getattr(error, "show", None)
+        if show is None:
+            raise
+        show()
+        sys.exit(getattr(error, "exit_code", 2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""``geo-atlas release list|use|verify|remove`` and ``geo-atlas release load``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from atlas.errors import AtlasError, NotFoundError
+from atlas.manifest import read_manifest
+from atlas.release import Home, Release, release_folder
+from atlas.settings import load_settings
+from cli import options
+from cli.output import print_json, print_table, say
+
+app = typer.Typer(no_args_is_help=True)
+Name = Annotated[str, typer.Argument(help="Name of the release.")]
+
+
+@app.command("list")
+def list_releases(home: options.Home = None, as_json: options.Json = False) -> None:
+    """List the published releases; the current one is marked.
+
+    Example: geo-atlas release list
+    """
+    place = Home(load_settings(home=home).home_path)
+    try:
+        current = place.current()
+    except NotFoundError:
+        current = None
+    rows = []
+    for name in place.names():
+        manifest = read_manifest(place.releases / name / "manifest.json")
+        rows.append(
+            {
+                "name": name,
+                "current": name == current,
+                "n_samples": manifest.n_samples,
+                "created_at": manifest.created_at,
+            }
+        )
+    if as_json:
+        for row in rows:
+            print_json(row)
+    else:
+        columns = ("", "name", "samples", "created")
+        print_table(columns, (("*" if r["current"] else "", r["name"], r["n_samples"], r["created_at"]) for r in rows))
+
+
+@app.command()
+def use(name: Name, home: options.Home = None) -> None:
+    """Make a release the current one; running services switch by themselves.
+
+    Example: geo-atlas release use 2026-11
+    """
+    place = Home(load_settings(home=home).home_path)
+    Release(release_folder(place, name))
+    place.use(name)
+    say(f"{name} is the current release.")
+
+
+@app.command()
+def verify(
+    name: Annotated[str | None, typer.Argument(help="Release [default: current].")] = None, home: options.Home = None
+) -> None:
+    """Check every file of a release against its manifest.
+
+    Example: geo-atlas release verify
+    """
+    release = Release.open(Home(load_settings(home=home).home_path), name)
+    release.verify()
+    say(f"{release.name}: all {len(release.manifest.files)} files are as published.")
+
+
+@app.command()
+def remove(name: Name, home: options.Home = None) -> None:
+    """Delete a release that is not current, and its rows in the database.
+
+    Example: geo-atlas release remove 2025-05
+    """
+    from indexer.stages.load_catalog import remove_release
+
+    from atlas.catalog.database import open_database
+
+    settings = load_settings(home=home)
+    place = Home(settings.home_path)
+    with place.lock(f"remove {name}"):
+        place.remove(name)
+    try:
+        with open_database(settings) as database:
+            remove_release(database, name)
+    except AtlasError as error:
+        say(f"{name} is removed from disk; its rows stay in the database for now: {error.message}")
+        return
+    say(f"{name} is removed.")
+
+
+@app.command()
+def load(
+    name: Annotated[str | None, typer.Argument(help="Release [default: current].")] = None, home: options.Home = None
+) -> None:
+    """Load a release into the database again; the release folder is the truth, the database is derived from it.
+
+    Example: GEO_ATLAS_DATABASE_URL=postgresql://... geo-atlas release load
+    """
+    from indexer.stages.load_catalog import load_release
+
+    from atlas.catalog.database import open_database
+
+    settings = load_settings(home=home)
+    release = Release.open(Home(settings.home_path), name)
+    with open_database(settings) as database:
+        counts = load_release(database, release.folder, release.name)
+    say(f"{release.name} is loaded: {counts}")
