@@ -1,0 +1,114 @@
+"""The processes that ``geo-atlas serve`` starts: ``python -P -m cli.children api|ui``.
+
+``-P`` keeps the current folder off the import path, so folders there that are called ``api``, ``ui`` or ``atlas`` are never
+imported; the pages are started by the absolute path of their file. A child ends when its standard input ends: that pipe is
+held by the parent alone, so a parent that is killed takes its children along.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import typer
+
+from atlas.errors import AtlasError, ConfigError
+from atlas.settings import load_settings
+
+GRACE_S = 10.0
+"""How long a child may take to end by itself."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one service until it is told to stop; return the exit status."""
+    services = {"api": run_api, "ui": run_ui}
+    try:
+        if len(argv) != 1 or argv[0] not in services:
+            raise ConfigError(f"{' '.join(argv)!r} is no service of this program: expected api or ui.")
+        _end_with_parent()
+        services[argv[0]]()
+    except AtlasError as error:
+        typer.echo(error.message, err=True)
+        return error.exit_code
+    return 0
+
+
+def run_api() -> None:
+    """Serve REST over the current release, as the settings say."""
+    import uvicorn
+    from api.main import create_app
+
+    settings = load_settings()
+    # Phrases and accessions of users stay out of logs, so there is no access log.
+    uvicorn.run(
+        create_app(settings),
+        host=settings.api_host,
+        port=settings.api_port,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=int(GRACE_S / 2),
+    )
+
+
+def run_ui() -> None:
+    """Serve the pages; they find the API through ``GEO_ATLAS_API_URL``."""
+    from streamlit.web import cli as streamlit_cli
+
+    host, port = os.environ["GEO_ATLAS_UI_HOST"], os.environ["GEO_ATLAS_UI_PORT"]
+    streamlit_cli.main(["run", str(page_path()), *page_flags(host=host, port=int(port))], standalone_mode=False)
+
+
+def page_path() -> Path:
+    """Absolute path of the page that Streamlit runs.
+
+    Raises
+    ------
+    ConfigError
+        If the installation lacks the package ``ui``.
+    """
+    spec = importlib.util.find_spec("ui")
+    if spec is None or not spec.submodule_search_locations:
+        raise ConfigError("This installation lacks the package `ui`. Reinstall geo-atlas.")
+    return Path(next(iter(spec.submodule_search_locations))).resolve() / "app.py"
+
+
+def page_flags(*, host: str, port: int) -> list[str]:
+    """Return Streamlit's options: no telemetry, no browser, no file watcher, no traceback shown to users."""
+    options = {
+        "server.address": host,
+        "server.port": str(port),
+        "server.headless": "true",
+        "server.fileWatcherType": "none",
+        "server.showEmailPrompt": "false",
+        "browser.gatherUsageStats": "false",
+        "client.showErrorDetails": "none",
+        "client.toolbarMode": "minimal",
+        "theme.light.primaryColor": "#0b6e69",
+        "theme.dark.primaryColor": "#4fc3b8",
+        "theme.baseRadius": "small",
+        "logger.level": "warning",
+    }
+    return [f"--{name}={value}" for name, value in options.items()]
+
+
+def _end_with_parent() -> None:
+    threading.Thread(target=_wait_for_parent, name="parent-watch", daemon=True).start()
+
+
+def _wait_for_parent() -> None:
+    while os.read(0, 4096):
+        continue
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(GRACE_S)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
