@@ -1,0 +1,182 @@
+"""The questions of an atlas, asked of a real small release: real stages, real FAISS, real text tower."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from atlas.catalog.filters import SampleFilter
+from tiny_release import MARKERS, human_genes
+
+from atlas.atlas import Atlas
+from atlas.errors import ArtifactError, ConfigError, InputError, NotFoundError
+from atlas.expression.matrix import ExpressionMatrix
+from atlas.expression.units import Unit
+from atlas.settings import Settings
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def atlas(tiny_settings: Settings) -> Atlas:
+    return Atlas.open(tiny_settings)
+
+
+@pytest.mark.parametrize("tissue", ["heart", "liver", "brain"])
+def test_phrase_finds_the_tissue_it_names(atlas: Atlas, tissue: str) -> None:
+    result = atlas.search_text(tissue, k=16)
+    assert sum(hit.sample.tissue == tissue for hit in result.hits) >= 14
+    assert not result.no_match
+
+
+def test_scores_are_the_exact_cosines_in_descending_order(atlas: Atlas) -> None:
+    result = atlas.search_text("cardiac muscle", k=64)
+    vectors = np.load(atlas.release.path("vectors.npy")).astype(np.float32)
+    query = atlas._model.embed_texts(["cardiac muscle"])[0]
+    exact = np.sort(vectors @ query)[::-1]
+    np.testing.assert_allclose([hit.score for hit in result.hits], exact, atol=2e-3)
+    assert [hit.rank for hit in result.hits] == list(range(1, 65))
+    assert len({hit.sample.accession for hit in result.hits}) == 64
+
+
+def test_k_beyond_the_atlas_returns_every_sample(atlas: Atlas) -> None:
+    assert len(atlas.search_text("heart", k=10_000).hits) == 64
+
+
+def test_no_match_is_said_and_the_list_stays_whole(atlas: Atlas) -> None:
+    result = atlas.search_text("quarterly invoice for office furniture", k=10)
+    assert result.no_match
+    assert result.message is not None
+    assert "Nothing in this atlas matches" in result.message
+    assert len(result.hits) == 10
+
+
+def test_filters_keep_what_they_say(atlas: Atlas) -> None:
+    only = atlas.search_text("heart", k=64, filters=SampleFilter(tissue=("liver",)))
+    assert {hit.sample.tissue for hit in only.hits} == {"liver"}
+    assert only.n_candidates == 16
+    one = atlas.search_text("heart", k=64, filters=SampleFilter(series=("GSE900",)))
+    assert len(one.hits) == 8
+    without = atlas.search_text("heart", k=64, filters=SampleFilter(exclude="HEART"))
+    assert "heart" not in {hit.sample.tissue for hit in without.hits}
+    assert atlas.search_text("heart", filters=SampleFilter(organism=("Mus musculus",))).hits == ()
+
+
+def test_accession_as_phrase_goes_to_its_record(atlas: Atlas) -> None:
+    result = atlas.search_text("gsm9000003", k=5)
+    assert result.hits[0].sample.accession == "GSM9000003"
+    assert result.hits[0].score == pytest.approx(1.0, abs=2e-3)
+    series = atlas.search_text("GSE910", k=8)
+    assert {hit.sample.tissue for hit in series.hits} == {"liver"}
+
+
+def test_unknown_accession_names_near_ones(atlas: Atlas) -> None:
+    with pytest.raises(NotFoundError, match="not a sample") as caught:
+        atlas.search_text("GSM90000031")
+    assert "GSM9000003" in caught.value.details["near_matches"]
+
+
+def test_gene_symbol_is_said_to_be_searched_as_text(atlas: Atlas) -> None:
+    message = atlas.search_text("TNNT2").message
+    assert message is not None
+    assert "gene symbol" in message or "Nothing" in message
+
+
+def test_series_roll_up_counts_hits_and_samples(atlas: Atlas) -> None:
+    result = atlas.search_text("liver", k=12)
+    assert sum(series.n_hits for series in result.series) == 12
+    assert result.series[0].best_rank == 1
+    assert all(series.n_samples == 8 for series in result.series)
+
+
+def test_neighbors_leave_out_the_sample_and_its_series(atlas: Atlas) -> None:
+    near = atlas.similar_samples("GSM9000000", k=10)
+    assert "GSM9000000" not in {hit.sample.accession for hit in near.hits}
+    assert {hit.sample.tissue for hit in near.hits} == {"heart"}
+    other = atlas.similar_samples("GSM9000000", k=8, exclude_same_series=True)
+    assert {hit.sample.series for hit in other.hits} == {("GSE901",)}
+    assert near.keywords[0].z > 0
+    assert near.position is not None
+
+
+def own_expression(symbols: bool = True, scale: float = 1.0) -> ExpressionMatrix:
+    genes = human_genes()
+    names = tuple(symbol if symbols else f"{ensembl}.7" for ensembl, symbol in genes)
+    values = np.random.default_rng(5).poisson(3.0, (1, len(genes))).astype(np.float32)
+    values[0, [i for i, (_, symbol) in enumerate(genes) if symbol in MARKERS["liver"]]] = 4_000
+    return ExpressionMatrix(values=values * scale, genes=names, sample_ids=("mine",), units=(Unit.COUNTS,))
+
+
+@pytest.mark.parametrize("symbols", [True, False])
+def test_own_expression_finds_its_tissue_by_symbol_or_ensembl_id(atlas: Atlas, symbols: bool) -> None:
+    (result,) = atlas.search_expression(own_expression(symbols), k=10)
+    assert {hit.sample.tissue for hit in result.hits} == {"liver"}
+    assert result.coverage is not None
+    assert result.coverage.n_recognised > 0.95 * result.coverage.n_given
+    assert result.position is not None
+    assert result.query == "mine"
+    left = atlas.search_expression(own_expression(symbols), k=10, exclude_series=("GSE910",))[0]
+    assert "GSE910" not in {one for hit in left.hits for one in hit.sample.series}
+
+
+def test_table_without_samples_is_refused(atlas: Atlas) -> None:
+    empty = ExpressionMatrix(values=np.zeros((0, 2), np.float32), genes=("ALB", "HBB"), sample_ids=(), units=())
+    with pytest.raises(InputError, match="no sample"):
+        atlas.search_expression(empty)
+
+
+def test_clusters_follow_the_tissues(atlas: Atlas) -> None:
+    summaries = atlas.clusters()
+    assert sum(one.n_samples for one in summaries) == 64
+    assert len({one.label for one in summaries}) == len(summaries)
+    detail = atlas.cluster(summaries[0].cluster)
+    assert detail.by_tissue[0].share > 0.9
+    assert detail.top_samples[0].score is not None
+    assert sum(share.n for share in detail.by_series) == detail.summary.n_samples
+    with pytest.raises(NotFoundError, match="no cluster 999"):
+        atlas.cluster(999)
+
+
+def test_map_gives_columns_of_equal_length(atlas: Atlas) -> None:
+    columns = atlas.map("liver")
+    assert columns.score is not None
+    assert (
+        len(columns.x) == len(columns.y) == len(columns.cluster) == len(columns.score) == len(columns.accession) == 64
+    )
+    best = columns.accession[int(np.argmax(columns.score))]
+    assert best == atlas.search_text("liver", k=1).hits[0].sample.accession
+    assert atlas.map().score is None
+
+
+@pytest.mark.parametrize("mode", ["lexical", "hybrid"])
+def test_words_without_a_database_say_what_is_missing(atlas: Atlas, mode: str) -> None:
+    with pytest.raises(ConfigError, match="need the database"):
+        atlas.search_text("heart", mode=mode)  # type: ignore[arg-type]
+
+
+def test_every_name_in_the_manifest_is_one_release(atlas: Atlas) -> None:
+    assert atlas.release.manifest.n_samples == 64
+    assert atlas.search_text("heart").release == atlas.map().release == "tiny"
+
+
+def test_model_of_another_hash_is_refused(
+    atlas: Atlas, monkeypatch: pytest.MonkeyPatch, tiny_settings: Settings
+) -> None:
+    other = Atlas.open(tiny_settings)
+    monkeypatch.setattr(other.release, "manifest", other.release.manifest.model_copy(update={"model_hash": "0" * 64}))
+    with pytest.raises(ArtifactError, match="another model"):
+        other.search_text("heart")
+
+
+def test_file_found_changed_in_the_background_stops_the_answers(tiny_settings: Settings) -> None:
+    opened = Atlas.open(tiny_settings)
+    opened.release._failure = ArtifactError("vectors.npy was changed", kind="corrupt")
+    with pytest.raises(ArtifactError, match="vectors.npy"):
+        opened.search_text("heart")
+
+
+def test_vectors_depend_on_expression_alone(tiny_counts: Path, atlas: Atlas) -> None:
+    """The full check, with shuffled text of the input file, lives with the stage; here: rows are unit vectors."""
+    vectors = np.load(atlas.release.path("vectors.npy")).astype(np.float32)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=2e-3)
