@@ -34,13 +34,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from atlas.catalog.placement import Placement, place, socket_folder
+from atlas.catalog.placement import place, socket_folder
 from atlas.catalog.processes import command_line, start_token
 from atlas.errors import ArtifactError, AtlasError, BusyError, DatabaseUnavailableError, ResourceError
 
 logger = logging.getLogger(__name__)
 
-USER = "atlas"
+USER = "geo_atlas"
 DATABASE = "postgres"
 
 _POLL_S = 0.02
@@ -197,7 +197,7 @@ class EmbeddedPostgres:
         with self._server_lock() as descriptor:
             if descriptor is None:
                 return  # somebody holds it after all: the loop of _start looks again
-            command = ["pg_ctl", "start", "-W", "-s", "-D", self._placement.data, "-l", self._log]
+            command: list[str | Path] = ["pg_ctl", "start", "-W", "-s", "-D", self._placement.data, "-l", self._log]
             done = self._placement.run(command, pass_fds=[descriptor])
         if done.returncode != 0:
             raise self._failure(f"pg_ctl could not start the embedded database: {done.stdout.strip()[-500:]}")
@@ -275,8 +275,15 @@ class EmbeddedPostgres:
             self._write(password, secrets.token_urlsafe(32))
         partial = self._placement.base / f"data.tmp-{secrets.token_hex(4)}"
         provider = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"] if self._placement.major >= 17 else []
-        command = ["initdb", "-D", partial, f"--username={USER}", f"--pwfile={password}", "--auth-local=scram-sha-256"]
-        rules = ["--auth-host=reject", "--encoding=UTF8", "--locale=C", "--no-instructions", "--data-checksums"]
+        command = ["initdb", "-D", str(partial), f"--username={USER}", f"--pwfile={password}"]
+        rules = [
+            "--auth-local=scram-sha-256",
+            "--auth-host=reject",
+            "--encoding=UTF8",
+            "--locale=C",
+            "--no-instructions",
+            "--data-checksums",
+        ]
         done = self._placement.run([*command, *rules, *provider])
         if done.returncode != 0:
             shutil.rmtree(partial, ignore_errors=True)
@@ -377,7 +384,7 @@ def _close_all() -> None:
 
 
 def _after_fork_in_child() -> None:
-    global _threads  # noqa: PLW0603  the parent's threads do not exist here; a lock one of them held never opens
+    global _threads
     _threads = threading.Lock()
 
 

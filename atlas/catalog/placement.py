@@ -23,6 +23,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from atlas.errors import ArtifactError, MissingExtraError, ResourceError
 
@@ -328,7 +329,7 @@ def _can(account: Account, command: Sequence[str | Path]) -> bool:
     return done.returncode == 0
 
 
-def _identity(account: Account | None) -> dict[str, object]:
+def _identity(account: Account | None) -> dict[str, Any]:
     return {} if account is None else {"user": account.uid, "group": account.gid, "extra_groups": []}
 
 
@@ -340,4 +341,3 @@ def _environment() -> Mapping[str, str]:
 
 def _digest(path: Path) -> str:
     return hashlib.sha256(os.fsencode(path)).hexdigest()[:12]
-

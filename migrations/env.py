@@ -1,0 +1,57 @@
+"""How Alembic reaches the database: on the connection it is handed, else by the settings.
+
+``Database.migrate`` hands over a connection, inside a transaction that holds the migration lock. By hand, from a
+checkout: ``alembic -c migrations/alembic.ini revision --autogenerate -m "..."``, and ``upgrade head --sql`` for the script.
+"""
+
+from __future__ import annotations
+
+from alembic import context
+from sqlalchemy import Connection, text
+
+from atlas.catalog.database import open_database
+from atlas.catalog.tables import SCHEMA, Base
+from atlas.settings import load_settings
+
+
+def _is_ours(name: str | None, kind: str, parents: object) -> bool:
+    """Look at the schema ``atlas`` alone; others, such as ``app``, have owners of their own."""
+    return kind != "schema" or name == SCHEMA
+
+
+def _migrate(connection: Connection) -> None:
+    connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
+    # A role called "atlas" would have our schema as its default one, and Alembic hides the default schema's name.
+    connection.execute(text("SET LOCAL search_path TO public"))
+    connection.dialect.default_schema_name = "public"
+    context.configure(
+        connection=connection,
+        target_metadata=Base.metadata,
+        version_table_schema=SCHEMA,
+        include_schemas=True,
+        include_name=_is_ours,
+        compare_type=True,
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+def _write_script() -> None:
+    context.configure(dialect_name="postgresql", target_metadata=Base.metadata, version_table_schema=SCHEMA)
+    with context.begin_transaction():
+        context.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
+        context.run_migrations()
+
+
+def _run() -> None:
+    given = context.config.attributes.get("connection")
+    if context.is_offline_mode():
+        _write_script()
+    elif given is not None:
+        _migrate(given)
+    else:
+        with open_database(load_settings()) as database, database.begin(unlimited=True) as connection:
+            _migrate(connection)
+
+
+_run()
