@@ -224,26 +224,29 @@ def _check_version(connection: psycopg.Connection[Any]) -> None:
 
 
 def _translate(context: ExceptionContext) -> None:
-    """Turn what the driver says about the server's state into our errors; mistakes in a statement stay as they are."""
     original = context.original_exception
-    if context.is_pre_ping or not isinstance(original, (psycopg.OperationalError, psycopg.InterfaceError)):
-        return
-    state = getattr(original, "sqlstate", None)
-    error: AtlasError
-    if state == _QUERY_CANCELED:
-        error = DatabaseUnavailableError(
+    if not context.is_pre_ping and isinstance(original, (psycopg.OperationalError, psycopg.InterfaceError)):
+        raise _ours(original, context.engine.url.password if context.engine else None) from original
+
+
+@contextlib.contextmanager
+def driver_errors_translated() -> Iterator[None]:
+    """Do for code that uses psycopg itself what the engine does for all other: raise our errors."""
+    try:
+        yield
+    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+        raise _ours(error, None) from error
+
+
+def _ours(original: psycopg.Error, password: object) -> AtlasError:
+    """Return our error for what the driver says about the server's state; mistakes in a statement are none of it."""
+    if original.sqlstate == _QUERY_CANCELED:
+        return DatabaseUnavailableError(
             "The database took longer than GEO_ATLAS_DATABASE_TIMEOUT_S. Try again, or raise it."
         )
-    elif state == _DISK_FULL:
-        error = ResourceError("The database's disk is full. Make room, then try again.")
-    else:
-        first_line = str(original).strip().partition("\n")[0][:300]
-        error = DatabaseUnavailableError(
-            f"The database cannot be reached: {_without_secret(first_line, context.engine)}"
-        )
-    raise error from original
-
-
-def _without_secret(message: str, engine: Engine | None) -> str:
-    password = str(engine.url.password or "") if engine is not None else ""
-    return message.replace(password, "***") if password else message
+    if original.sqlstate == _DISK_FULL:
+        return ResourceError("The database's disk is full. Make room, then try again.")
+    reason = str(original).strip().partition("\n")[0][:300]
+    if password:
+        reason = reason.replace(str(password), "***")
+    return DatabaseUnavailableError(f"The database cannot be reached: {reason}")

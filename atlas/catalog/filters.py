@@ -1,0 +1,179 @@
+"""Which samples a question is about: one filter, two ways to apply it, the same rows.
+
+``SampleFilter.mask`` works on the release's own tables, ``SampleFilter.conditions`` in SQL on what the loader wrote. Both
+compare folded text (Unicode NFKC, lower case), folded by the one function here and never by a server's locale; and both
+compare plain substrings, so no character of a person's text is a wildcard or a piece of a statement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement
+
+SEARCHED_FIELDS = ("title", "source_name", "characteristics", "caption")
+"""Columns that ``exclude`` looks into, beside the titles of the sample's series."""
+
+_NO_WORD = r"[^\pL\pM\pN]+"
+
+
+@dataclass(frozen=True)
+class SampleFilter:
+    """Conditions on samples; those of different fields must all hold, of several values of one field any.
+
+    Attributes
+    ----------
+    tissue
+        Words found, whole and in this order, in the tissue facet or the source name; case does not matter.
+    series
+        Accessions of series, exactly.
+    organism
+        Names such as ``Homo sapiens``; case does not matter.
+    exclude
+        Text that must be found neither in title, source name, characteristics or caption nor in a series title; case
+        does not matter.
+    """
+
+    tissue: tuple[str, ...] = ()
+    series: tuple[str, ...] = ()
+    organism: tuple[str, ...] = ()
+    exclude: str | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether every sample passes."""
+        return not (self.tissue or self.series or self.organism or self._unwanted)
+
+    def mask(self, table: pa.Table, *, series_titles: Mapping[str, str] | None = None) -> np.ndarray:
+        """Return which rows pass, (n,) bool.
+
+        Parameters
+        ----------
+        table
+            Columns of ``samples.parquet``, and ``caption`` if captions count.
+        series_titles
+            Title by series accession; needed only where series titles count.
+        """
+        allowed = np.ones(table.num_rows, dtype=bool)
+        if self.tissue:
+            words = tissue_text(table)
+            allowed &= _any([pc.match_substring(words, one) for one in self._tissue_words if one.strip()])
+        if self.organism:
+            allowed &= _to_numpy(pc.is_in(fold(table["organism"]), value_set=pa.array(self._organisms)))
+        if self.series:
+            allowed &= self._in_series(table["series_ids"])
+        if self._unwanted:
+            texts = searched_text(table, series_titles=series_titles or {})
+            allowed &= ~_to_numpy(pc.match_substring(texts, self._unwanted))
+        return allowed
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """Return the same filter as SQL conditions on ``SampleRow``; values travel as parameters."""
+        from sqlalchemy import and_, exists, false, func, or_
+
+        from atlas.catalog.tables import SampleRow, SampleSeriesRow
+
+        found: list[ColumnElement[bool]] = []
+        if self.tissue:
+            wanted = [
+                and_(SampleRow.tissue_words.contains(one.split()), func.strpos(SampleRow.tissue_folded, one) > 0)
+                for one in self._tissue_words
+                if one.strip()
+            ]
+            found.append(or_(false(), *wanted))
+        if self.organism:
+            found.append(SampleRow.organism_folded.in_(self._organisms))
+        if self.series:
+            member = SampleSeriesRow
+            found.append(
+                exists().where(
+                    member.release_id == SampleRow.release_id,
+                    member.sample_id == SampleRow.sample_id,
+                    member.series_id.in_([_storable(one) for one in self.series]),
+                )
+            )
+        if self._unwanted:
+            found.append(func.strpos(SampleRow.text_folded, self._unwanted) == 0)
+        return found
+
+    @property
+    def _unwanted(self) -> str:
+        return fold_one(self.exclude.strip()) if self.exclude else ""
+
+    @property
+    def _organisms(self) -> list[str]:
+        return [fold_one(one.strip()) for one in self.organism]
+
+    @property
+    def _tissue_words(self) -> list[str]:
+        """Return each tissue as its words between blanks; blank where it has none, which no sample matches."""
+        folded = fold(pa.array([_storable(one) for one in self.tissue], pa.string()))
+        return [str(one) for one in _words(folded).to_pylist()]
+
+    def _in_series(self, series_ids: pa.ChunkedArray) -> np.ndarray:
+        wanted = pa.array([_storable(one) for one in self.series], pa.string())
+        hits = _to_numpy(pc.is_in(pc.list_flatten(series_ids), value_set=wanted))
+        member = np.zeros(len(series_ids), dtype=bool)
+        member[pc.list_parent_indices(series_ids).to_numpy()[hits]] = True
+        return member
+
+
+def fold(texts: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    """Return texts as they are compared: NFKC, lower case, null as empty, and no NUL (Postgres cannot hold one)."""
+    plain = pc.replace_substring(pc.fill_null(texts.cast(pa.string()), ""), "\0", "\ufffd")
+    return pc.utf8_lower(pc.utf8_normalize(plain, "NFKC"))
+
+
+def fold_one(text: str) -> str:
+    """Return one text as it is compared."""
+    return str(fold(pa.array([_storable(text)], pa.string()))[0].as_py())
+
+
+def tissue_text(table: pa.Table) -> pa.Array | pa.ChunkedArray:
+    """Return the words of tissue and source name of each sample, each word between blanks, a bar between the fields."""
+    fields = [_words(fold(table[name])) for name in ("tissue", "source_name")]
+    return pc.binary_join_element_wise(*fields, "|")
+
+
+def searched_text(table: pa.Table, *, series_titles: Mapping[str, str]) -> pa.Array | pa.ChunkedArray:
+    """Return all text of each sample that ``exclude`` looks into, folded, one field a line."""
+    columns = [fold(table[name]) for name in SEARCHED_FIELDS if name in table.column_names]
+    titles = fold(joined_titles(table["series_ids"], series_titles))
+    return pc.binary_join_element_wise(*columns, titles, "\n")
+
+
+def joined_titles(series_ids: pa.Array | pa.ChunkedArray, series_titles: Mapping[str, str]) -> pa.Array:
+    """Return the titles of each sample's series, one a line; a series without one adds nothing."""
+    known = pa.array(list(series_titles), pa.string())
+    titles = pa.array(list(series_titles.values()), pa.string())
+    whole = series_ids.combine_chunks() if isinstance(series_ids, pa.ChunkedArray) else series_ids
+    whole = pc.fill_null(whole, [])
+    each = pc.fill_null(titles.take(pc.index_in(whole.flatten(), value_set=known)), "")
+    lengths = pc.list_value_length(whole).to_numpy(zero_copy_only=False)
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+    return pc.binary_join(pa.ListArray.from_arrays(pa.array(offsets), each), "\n")
+
+
+def _words(folded: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    padded = pc.binary_join_element_wise("", folded, "", " ")
+    return pc.replace_substring_regex(padded, _NO_WORD, " ")
+
+
+def _storable(text: str) -> str:
+    """Return text that UTF-8 and Postgres can hold: half a surrogate pair or a NUL matches nothing real anyway."""
+    return text.encode("utf-8", "replace").decode("utf-8").replace("\0", "\ufffd")
+
+
+def _to_numpy(flags: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    return np.asarray(flags.to_numpy(zero_copy_only=False) if isinstance(flags, pa.Array) else flags.to_numpy(), bool)
+
+
+def _any(flags: Sequence[pa.ChunkedArray]) -> np.ndarray | bool:
+    return np.logical_or.reduce([_to_numpy(one) for one in flags]) if flags else False
