@@ -18,16 +18,7 @@ _TECHNICAL_KEYS = frozenset(
     "|library|run|center|sequencing center|read length|replicate|biological replicate|technical replicate|rep|id|study"
     "|patient|donor|subject|individual|participant|sample|sample name|sample number|tcga sample type code".split("|")
 )
-_TISSUE_KEYS = (
-    "tissue",
-    "tissue type",
-    "tissue/cell type",
-    "organ",
-    "tissue source",
-    "body site",
-    "brain region",
-    "brainregion",
-)
+_TISSUE_KEYS = ("tissue", "tissue type", "tissue/cell type", "organ", "tissue source", "body site")
 _CELL_KEYS = ("brain region", "brainregion", "cell type", "celltype", "sorted population", "cells", "cell line")
 _ORIGIN_KEYS = frozenset((*_TISSUE_KEYS, *_CELL_KEYS, "source name"))  # left out where they repeat the source
 _SPACE = re.compile(r"[\s_]+")
