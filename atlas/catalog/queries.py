@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, func, literal, select
 from sqlalchemy.dialects.postgresql import REGCONFIG
@@ -25,8 +26,15 @@ from atlas.catalog.tables import (
 from atlas.errors import InputError, NotFoundError
 
 if TYPE_CHECKING:
-    from atlas.catalog.database import Database
     from atlas.manifest import Manifest
+
+
+class ReadableDatabase(Protocol):
+    """What questions need of ``atlas.catalog.database.Database``."""
+
+    def connect(self) -> AbstractContextManager[Connection]:
+        """Lend a connection in a read-only transaction."""
+
 
 _RANK_BOUNDED = 32  # rank / (rank + 1): in [0, 1)
 _INNER_HYPHEN = re.compile(r"(?<=\w)[-‐‑](?=\w)")  # a leading hyphen means "without"
@@ -73,7 +81,7 @@ class LoadedRelease:
 
 
 def lexical_search(
-    database: Database, release: str, phrase: str, *, k: int, filters: SampleFilter | None = None
+    database: ReadableDatabase, release: str, phrase: str, *, k: int, filters: SampleFilter | None = None
 ) -> list[LexicalHit]:
     """Return up to ``k`` samples whose text contains the words of ``phrase``, best first, ties by row.
 
@@ -110,7 +118,7 @@ def lexical_search(
 
 
 def facet_counts(
-    database: Database, release: str, *, filters: SampleFilter | None = None, limit: int = 50
+    database: ReadableDatabase, release: str, *, filters: SampleFilter | None = None, limit: int = 50
 ) -> FacetCounts:
     """Return the ``limit`` most frequent values of each facet among the samples that pass, ties by value.
 
@@ -140,7 +148,7 @@ def facet_counts(
         )
 
 
-def loaded_release(database: Database, name: str) -> LoadedRelease | None:
+def loaded_release(database: ReadableDatabase, name: str) -> LoadedRelease | None:
     """Return what the database holds under this name, or ``None``, also where it has no tables yet."""
     with database.connect() as connection:
         if not _has_tables(connection):
@@ -151,7 +159,7 @@ def loaded_release(database: Database, name: str) -> LoadedRelease | None:
     return LoadedRelease(row.name, row.model_hash, row.content_key, row.created_at, dict(row.counts))
 
 
-def holds(database: Database, manifest: Manifest) -> bool:
+def holds(database: ReadableDatabase, manifest: Manifest) -> bool:
     """Tell whether the database holds exactly this release: same name, same files, same model."""
     loaded = loaded_release(database, manifest.name)
     expected = content_key({file.path: file.sha256 for file in manifest.files})

@@ -275,6 +275,7 @@ def _copy(
                     copy.write_row((release_id, *row))
                 n_rows += len(batch[0])
     except (psycopg.IntegrityError, psycopg.DataError) as error:
+        detail = f"{error.diag.message_primary or error} ({error.diag.message_detail})"
         raise _contradiction(f"rows for the table {table} do not fit the others: {detail}") from error
     return n_rows
 
