@@ -1,0 +1,185 @@
+"""A stand-in for the API: the real routes and bodies over made-up samples, for tests of the pages alone."""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import numpy as np
+
+EVIL = (
+    '<img src=x onerror="document.title=1"> **bold** [click](javascript:alert(1)) ![](http://elsewhere.example/x.png)'
+)
+TISSUES = (
+    "heart left ventricle", "liver", "whole blood", "brain cortex", "pancreatic islet", "CD4 T cell", "lung", "colon tumour",
+    "skeletal muscle", "kidney", "breast tumour", "melanoma", "adrenal cortex tumour", "skin fibroblast", "macrophage",
+    "embryonic stem cell", "prostate tumour", "small airway epithelium",
+)  # fmt: skip
+
+
+class FakeAtlas:
+    """Samples in one cloud a tissue; a phrase is answered by the tissue that shares a word with it."""
+
+    def __init__(self, n_samples: int = 900, *, evil: bool = False) -> None:
+        rng = np.random.default_rng(0)
+        group = np.sort(rng.integers(0, len(TISSUES), n_samples) // rng.integers(1, 3, n_samples))
+        angle = 2 * math.pi * group / len(TISSUES) + 0.35 * (group % 3)
+        radius = 4 + 3.2 * (group % 4)
+        self.x = np.round(radius * np.cos(angle) + rng.normal(0, 0.75, n_samples), 3)
+        self.y = np.round(radius * np.sin(angle) + rng.normal(0, 0.75, n_samples), 3)
+        self.group, self.n, self.evil = group, n_samples, evil
+        self.accessions = [f"GSM{4_000_000 + 7 * i}" for i in range(n_samples)]
+        self.asked: list[str] = []
+
+    def score(self, phrase: str) -> np.ndarray:
+        words = {"cardiomyopathy": "heart", "islets": "islet", "cells": "cell"}
+        wanted = {words.get(w, w) for w in phrase.lower().split()}
+        match = np.array([bool(wanted & set(t.split())) for t in TISSUES])[self.group]
+        wobble = np.random.default_rng(1).normal(0, 0.045, self.n)
+        return np.round(0.12 + 0.34 * match + wobble, 4)
+
+    def sample(self, row: int) -> dict[str, Any]:
+        tissue = TISSUES[self.group[row]]
+        series = f"GSE{140_000 + int(self.group[row]) * 3 + row % 2}"
+        return {
+            "accession": self.accessions[row], "id_kind": "GSM", "series": [series],
+            "title": EVIL if self.evil else f"{tissue} donor {row}", "source_name": tissue,
+            "characteristics": [["tissue", tissue], ["Sex", "female" if row % 2 else "male"], ["age", str(20 + row % 60)]],
+            "organism": "Homo sapiens", "molecule": "polyA RNA", "tissue": tissue,
+            "caption": EVIL if self.evil else f"{tissue}, donor {row}, part of a study of healthy and diseased {tissue}.",
+            "unit": "counts", "n_genes_detected": 15_000 + row,
+            "url": "javascript:alert(1)" if self.evil else f"https://www.ncbi.nlm.nih.gov/geo/query/acc.cgi?acc={self.accessions[row]}",
+            "series_urls": [f"https://www.ncbi.nlm.nih.gov/geo/query/acc.cgi?acc={series}"],
+            "cluster": int(self.group[row]), "cluster_label": tissue, "x": float(self.x[row]), "y": float(self.y[row]),
+        }  # fmt: skip
+
+    def hits(self, scores: np.ndarray, k: int) -> list[dict[str, Any]]:
+        best = np.argsort(-scores, kind="stable")[:k]
+        return [
+            {"rank": rank, "sample": self.sample(int(row)), "score": float(scores[row]), "percentile": 99.0, "lexical_rank": None}
+            for rank, row in enumerate(best, start=1)
+        ]  # fmt: skip
+
+    def search(self, query: dict[str, list[str]]) -> dict[str, Any]:
+        phrase, k = query["q"][0], int(query.get("k", ["20"])[0])
+        self.asked.append(phrase)
+        scores = self.score(phrase)
+        no_match = bool(scores.max() < 0.35)
+        hits = self.hits(scores, k)
+        names = list(dict.fromkeys(hit["sample"]["series"][0] for hit in hits))
+        return {
+            "release": "made-up", "query": phrase, "mode": query.get("mode", ["semantic"])[0], "hits": hits,
+            "series": [self.series(name, hits) for name in names], "n_candidates": self.n, "no_match": no_match,
+            "message": f'Nothing in this atlas matches "{phrase}".' if no_match else None,
+        }  # fmt: skip
+
+    def series(self, name: str, hits: list[dict[str, Any]]) -> dict[str, Any]:
+        mine = [hit for hit in hits if name in hit["sample"]["series"]]
+        return {
+            "series": name, "title": f"RNA-seq of {mine[0]['sample']['tissue']}", "url": mine[0]["sample"]["series_urls"][0],
+            "n_hits": len(mine), "n_samples": 25, "best_rank": mine[0]["rank"], "best_score": mine[0]["score"],
+        }  # fmt: skip
+
+    def clusters(self) -> list[dict[str, Any]]:
+        found = []
+        for cluster, label in enumerate(TISSUES):
+            rows = np.flatnonzero(self.group == cluster)
+            if len(rows):
+                found.append({
+                    "cluster": cluster, "label": EVIL if self.evil and cluster == 0 else label, "n_samples": len(rows),
+                    "n_series": 2,
+                    "top_series": f"GSE{140_000 + cluster * 3}", "top_series_share": 0.5 + (cluster % 4) / 8,
+                    "single_study": cluster % 4 == 3, "x": float(np.median(self.x[rows])), "y": float(np.median(self.y[rows])),
+                })  # fmt: skip
+        return sorted(found, key=lambda c: -c["n_samples"])
+
+    def cluster(self, cluster: int) -> dict[str, Any]:
+        summary = next(c for c in self.clusters() if c["cluster"] == cluster)
+        evidence = [{"library": "ARCHS4_Tissues", "term": summary["label"].upper(), "score": 0.41, "z": 3.2}]
+        scores = -np.hypot(self.x - summary["x"], self.y - summary["y"])
+        return {
+            "release": "made-up", "summary": summary, "label_method": "deterministic", "evidence": evidence, "keywords": evidence,
+            "top_samples": self.hits(scores, 5), "by_series": [], "by_tissue": [],
+        }  # fmt: skip
+
+    def map(self, phrase: str | None) -> dict[str, Any]:
+        return {
+            "release": "made-up", "accession": self.accessions, "x": self.x.tolist(), "y": self.y.tolist(),
+            "cluster": self.group.tolist(), "score": self.score(phrase).tolist() if phrase else None, "clusters": self.clusters(),
+        }  # fmt: skip
+
+    def answer(self, path: str, query: dict[str, list[str]]) -> tuple[int, dict[str, Any]]:
+        parts = [unquote(part) for part in path.strip("/").split("/")][1:]
+        match parts:
+            case ["search"]:
+                return 200, self.search(query)
+            case ["samples", accession, *rest] if accession in self.accessions:
+                row = self.accessions.index(accession)
+                if not rest:
+                    return 200, {"release": "made-up", "sample": self.sample(row)}
+                near = self.hits(-np.hypot(self.x - self.x[row], self.y - self.y[row]), int(query["k"][0]))
+                return 200, {"release": "made-up", "query": accession, "hits": near, "series": [], "n_candidates": self.n,
+                             "keywords": [], "position": None, "coverage": None}  # fmt: skip
+            case ["samples", accession, *_]:
+                return 404, _error(
+                    "not_found", f"'{accession}' is not a sample of this atlas.", {"near_matches": self.accessions[:2]}
+                )
+            case ["clusters"]:
+                return 200, {
+                    "release": "made-up",
+                    "n_clusters": len(TISSUES),
+                    "clusters": self.clusters(),
+                    "next_cursor": None,
+                }
+            case ["clusters", number]:
+                return 200, self.cluster(int(number))
+            case ["map"]:
+                return 200, self.map(query.get("q", [None])[0])  # type: ignore[list-item]
+            case ["releases", "current"]:
+                return 200, {"release": "made-up", "created_at": "2026-01-01T00:00:00+00:00", "n_samples": self.n}
+            case ["health", _]:
+                return 200, {"status": "live", "release": "made-up"}
+        return 404, _error("not_found", "There is nothing at this address.", {})
+
+
+def _error(code: str, message: str, details: dict[str, Any]) -> dict[str, Any]:
+    return {"error": {"code": code, "message": message, "details": details, "request_id": "r1"}}
+
+
+@contextmanager
+def fake_api(atlas: FakeAtlas | None = None, *, port: int = 0) -> Iterator[str]:
+    """Serve a made-up atlas; yields the address."""
+    made = atlas or FakeAtlas()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            url = urlsplit(self.path)
+            status, body = made.answer(url.path, parse_qs(url.query))
+            data = json.dumps(body).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Stay silent."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -1,0 +1,1 @@
+"""The pages. They speak HTTP to the API through ``atlas.client`` and import no other room."""
