@@ -1,0 +1,123 @@
+"""Opens real releases, and keeps one database that may come and go without stopping the service."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, cast
+
+from api.limits import N_RUNNING
+from api.serving import OpenAtlas
+from atlas.errors import AtlasError, DatabaseUnavailableError
+from atlas.manifest import read_manifest
+from atlas.release import Home, release_folder
+from atlas.settings import Settings
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from atlas.catalog.database import Database
+
+logger = logging.getLogger(__name__)
+
+DATABASE_RETRY_S = 5.0
+"""Pause between two tries to open a database that was away at start-up; once open it heals by itself."""
+
+
+class LateDatabase:
+    """A database that is opened in the background; until then every question is told that it is away.
+
+    Takes the place of ``atlas.catalog.database.Database`` for reading.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._database: Database | None = None
+        self._problem = "the database is being opened"
+        self._stopping = threading.Event()
+        self._opener = threading.Thread(target=self._open, name="database-opener", daemon=True)
+        self._opener.start()
+
+    @contextmanager
+    def connect(self) -> Iterator[Connection]:
+        """Lend a read-only connection; raises ``DatabaseUnavailableError`` while the database is away."""
+        database = self._database
+        if database is None:
+            raise DatabaseUnavailableError(f"Lexical search is not available now: {self._problem}")
+        with database.connect() as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Stop trying, and close the database if it was opened."""
+        self._stopping.set()
+        self._opener.join(timeout=self._settings.database_start_timeout_s)
+        if self._database is not None:
+            self._database.close()
+
+    def _open(self) -> None:
+        from atlas.catalog.database import open_database
+
+        while not self._stopping.is_set():
+            try:
+                self._database = open_database(self._settings)
+                return
+            except AtlasError as error:
+                self._problem = error.message
+            except Exception as error:
+                logger.error("the database cannot be opened", exc_info=error)
+                self._problem = f"unexpected {type(error).__name__}"
+            self._stopping.wait(DATABASE_RETRY_S)
+
+
+class ReleaseBackend:
+    """The backend of the real service.
+
+    Parameters
+    ----------
+    settings
+        Home, database and number of threads; the threads are shared out among the questions that run at once.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._n_threads = max(1, (settings.threads or os.cpu_count() or 1) // N_RUNNING)
+        self._database = LateDatabase(settings)
+
+    def open(self, release: str) -> OpenAtlas:
+        """Open a release of the home and load all of it, so that a broken one is refused here and never served."""
+        from atlas.atlas import Atlas
+
+        settings = self._settings.model_copy(update={"threads": self._n_threads})
+        atlas = Atlas.open(settings, release=release, database=cast("Database", self._database))
+        atlas.warm()
+        _pin_threads(self._n_threads)
+        atlas.release.verify_in_background()
+        return atlas
+
+    def database_problem(self, release: str) -> str | None:
+        """Ask the database whether it has the release."""
+        from atlas.catalog.queries import holds
+
+        try:
+            manifest = read_manifest(release_folder(Home(self._settings.home_path), release) / "manifest.json")
+            if holds(self._database, manifest):
+                return None
+        except AtlasError as error:
+            return error.message
+        return (
+            f"the database does not hold release {release!r} as it is; load it with `geo-atlas catalog load {release}`"
+        )
+
+    def close(self) -> None:
+        """Close the database."""
+        self._database.close()
+
+
+def _pin_threads(n_threads: int) -> None:
+    """Keep BLAS and OpenMP, as far as they are loaded, to a few threads: several questions run at once already."""
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    threadpool_limits(limits=n_threads)

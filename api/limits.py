@@ -1,0 +1,133 @@
+"""Bounds that keep one client, or a burst of many, from exhausting the machine.
+
+CPU-heavy work passes a ``Gate``: a few calls run in threads, a few wait, the rest is told to come back. Bodies are read into
+memory under a limit, whether their length is announced or not, and are never written to disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+import anyio
+import anyio.to_thread
+from fastapi import Request
+
+from api.errors import OverloadedError, TimedOutError
+from atlas.errors import TooLargeError
+
+T = TypeVar("T")
+
+N_RUNNING = max(2, min(8, os.cpu_count() or 2))
+"""Questions computed at once."""
+
+N_WAITING = 64
+"""Questions that may wait behind those."""
+
+N_UPLOADS = 4
+"""Uploads held in memory at once, whether arriving, waiting or being computed; one is computed at a time."""
+
+JSON_MAX_BYTES = 16 * 2**20
+"""Largest JSON body: numbers written as JSON grow about thirtyfold as objects, a file upload does not."""
+
+IDLE_BODY_S = 30.0
+"""Longest pause between two pieces of a body."""
+
+_DRAIN_S = 5.0
+
+
+class Gate:
+    """Admits a bounded number of callers, of which a smaller number run at once.
+
+    Parameters
+    ----------
+    n_running
+        Calls in threads at once.
+    n_waiting
+        Callers admitted beyond those; one more gets ``OverloadedError``.
+    """
+
+    def __init__(self, *, n_running: int, n_waiting: int) -> None:
+        self._n_admitted = n_running + n_waiting
+        self._admitted = 0
+        self._threads = anyio.CapacityLimiter(n_running)
+
+    @asynccontextmanager
+    async def admit(self) -> AsyncIterator[None]:
+        """Hold a place; raises ``OverloadedError`` at once if there is none."""
+        if self._admitted >= self._n_admitted:
+            raise OverloadedError(
+                f"{self._admitted} questions are being answered or waiting, which is the limit. Try again shortly.",
+                details={"limit": self._n_admitted},
+            )
+        self._admitted += 1
+        try:
+            yield
+        finally:
+            self._admitted -= 1
+
+    async def run(self, call: Callable[[], T]) -> T:
+        """Run an admitted caller's work in a thread."""
+        return await anyio.to_thread.run_sync(call, limiter=self._threads)
+
+
+async def read_body(request: Request, *, max_bytes: int) -> bytes:
+    """Return the body, at most ``max_bytes`` long.
+
+    Raises
+    ------
+    TooLargeError
+        As soon as the announced length, or what has arrived, exceeds the limit.
+    TimedOutError
+        If nothing arrives for ``IDLE_BODY_S`` seconds.
+    """
+    announced = request.headers.get("content-length", "")
+    if announced.isdigit() and int(announced) > max_bytes:
+        await _drain(request, max_bytes=max_bytes)
+        raise _too_large(max_bytes)
+    pieces: list[bytes] = []
+    n_bytes = 0
+    async for piece in _pieces(request):
+        n_bytes += len(piece)
+        if n_bytes > max_bytes:
+            pieces.clear()
+            await _drain(request, max_bytes=max_bytes)
+            raise _too_large(max_bytes)
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+def _too_large(max_bytes: int) -> TooLargeError:
+    return TooLargeError(
+        f"The body is larger than {max_bytes:,} bytes, the limit of this route. Send fewer samples, or compress the file.",
+        details={"max_bytes": max_bytes},
+    )
+
+
+async def _pieces(request: Request) -> AsyncIterator[bytes]:
+    stream = request.stream()
+    while True:
+        try:
+            async with asyncio.timeout(IDLE_BODY_S):
+                piece = await anext(stream)
+        except StopAsyncIteration:
+            return
+        except TimeoutError as error:
+            raise TimedOutError(f"Nothing of the body arrived for {IDLE_BODY_S:g} seconds. Send it again.") from error
+        yield piece
+
+
+async def _drain(request: Request, *, max_bytes: int) -> None:
+    """Throw away a little more of a refused body, so that a client still writing gets to read the refusal."""
+    n_bytes = 0
+    try:
+        async with asyncio.timeout(_DRAIN_S):
+            async for piece in request.stream():
+                n_bytes += len(piece)
+                if n_bytes > max_bytes:
+                    return
+    except TimeoutError:
+        return

@@ -1,0 +1,76 @@
+"""The application object: ``create_app(settings)`` wires rooms together and reads nothing at import.
+
+Served as ``uvicorn.Server(uvicorn.Config(create_app(settings)))``, or ``uvicorn --factory api.main:create_app``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import anyio.to_thread
+from fastapi import APIRouter, Depends, FastAPI
+
+from api.backend import ReleaseBackend
+from api.deps import Gates, refuse_repeated
+from api.errors import register_handlers
+from api.middleware import RequestFrame
+from api.openapi import describe, operation_id
+from api.routes import clusters, health, map, releases, samples, search, transcriptomes
+from api.serving import Backend, Serving
+from atlas import __version__
+from atlas.release import Home
+from atlas.settings import Settings, load_settings
+
+_DESCRIPTION = """\
+An atlas of public human transcriptomes: search it by phrase, by sample and by expression.
+
+Every answer names its release, in the field `release` and the header `X-Geo-Atlas-Release`. Every refusal has one body,
+`{"error": {"code", "message", "details", "request_id"}}`. Unknown query parameters are refused. Fields may be added to
+answers, never renamed or removed within `/v1`. Cursors are opaque.
+"""
+_ROUTERS = (search, samples, transcriptomes, clusters, map, releases, health)
+
+
+def create_app(settings: Settings | None = None, atlas_factory: Callable[[Settings], Backend] | None = None) -> FastAPI:
+    """Return the service over the current release of a home.
+
+    Parameters
+    ----------
+    settings
+        Home, limits, database; ``None``: read from file and environment.
+    atlas_factory
+        Makes the backend that opens releases; ``None``: the real one. Called when the service starts, not before.
+    """
+    used = load_settings() if settings is None else settings
+    factory: Callable[[Settings], Backend] = ReleaseBackend if atlas_factory is None else atlas_factory
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.gates = Gates.create()
+        serving = Serving(Home(used.home_path), await anyio.to_thread.run_sync(factory, used))
+        app.state.serving = serving
+        try:
+            await anyio.to_thread.run_sync(serving.start)
+            yield
+        finally:
+            await anyio.to_thread.run_sync(serving.stop)
+
+    app = FastAPI(
+        title="geo-atlas",
+        version=__version__,
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        generate_unique_id_function=operation_id,
+        redirect_slashes=False,
+        license_info={"name": "MIT"},
+    )
+    app.state.settings = used
+    v1 = APIRouter(prefix="/v1", dependencies=[Depends(refuse_repeated)])
+    for module in _ROUTERS:
+        v1.include_router(module.router)
+    app.include_router(v1)
+    register_handlers(app)
+    app.add_middleware(RequestFrame)
+    describe(app, used)
+    return app

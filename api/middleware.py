@@ -1,0 +1,100 @@
+"""Around every request: its id, its headers, one log line, and an answer even to what nobody foresaw.
+
+The log line names method, path, status and time; never the query string, never a body.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import time
+import traceback
+import uuid
+from collections.abc import MutableMapping
+from typing import Any
+
+from fastapi import Request
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.errors import internal_error
+
+access_logger = logging.getLogger("api.access")
+logger = logging.getLogger(__name__)
+
+_SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+class RequestFrame:
+    """ASGI middleware, the outermost of the application."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request; other scopes pass through."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        state = scope.setdefault("state", {})
+        state["request_id"] = _request_id(scope)
+        began = time.perf_counter()
+        sent: dict[str, int] = {}
+
+        async def send_framed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                sent["status"] = message["status"]
+                _add_headers(MutableHeaders(scope=message), scope)
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_framed)
+        except ClientDisconnect:
+            sent.setdefault("status", 499)
+        except Exception as error:  # noqa: BLE001  the border: whatever it was, the client gets the one error body
+            _log_failure(error, state["request_id"])
+            if not sent:
+                await internal_error(Request(scope))(scope, receive, send_framed)
+        finally:
+            _log_access(scope, status=sent.get("status", 500), seconds=time.perf_counter() - began)
+
+
+def _request_id(scope: Scope) -> str:
+    given = Headers(scope=scope).get("x-request-id", "")
+    return given if _SANE_ID.fullmatch(given) else uuid.uuid4().hex
+
+
+def _release(scope: Scope) -> str | None:
+    """Name the release that answered, else the one that is served now."""
+    named: str | None = scope["state"].get("release")
+    return named or scope["app"].state.serving.release_name
+
+
+def _add_headers(headers: MutableHeaders, scope: Scope) -> None:
+    headers["X-Request-ID"] = scope["state"]["request_id"]
+    headers["X-Content-Type-Options"] = "nosniff"
+    headers["Referrer-Policy"] = "no-referrer"
+    release = _release(scope)
+    if release is not None:
+        headers["X-Geo-Atlas-Release"] = release
+
+
+def _log_access(scope: MutableMapping[str, Any], *, status: int, seconds: float) -> None:
+    line = {
+        "request_id": scope["state"]["request_id"],
+        "method": scope["method"],
+        "path": scope["path"],
+        "status": status,
+        "ms": round(seconds * 1000, 1),
+        "release": _release(scope),
+        "client": (scope.get("client") or [None])[0],
+    }
+    access_logger.info(json.dumps(line, ensure_ascii=True))
+
+
+def _log_failure(error: Exception, request_id: str) -> None:
+    """Log type and frames only: the text of an exception may quote a person's expression values."""
+    frames = "".join(traceback.format_tb(error.__traceback__))
+    logger.error("request %s failed with %s at\n%s", request_id, type(error).__qualname__, frames)
