@@ -37,6 +37,7 @@ from atlas.settings import Settings
 
 if TYPE_CHECKING:
     from atlas.catalog.database import Database
+    from atlas.expression.genes import GeneMap
     from atlas.expression.matrix import ExpressionMatrix
     from atlas.model.joint import JointModel
     from atlas.vectors.calibration import Calibration
@@ -259,6 +260,21 @@ class Atlas:
             clusters=self._clusters.summaries,
         )
 
+    @property
+    def genes(self) -> GeneMap:
+        """The genes the release's model knows."""
+        return self._model.genes
+
+    def warm(self) -> None:
+        """Load model, index, tables and text tower now, so that the first question is as quick as the next."""
+        _ = self._index, self._calibration, self._clusters
+        self._model.embed_texts(["warm"])
+
+    def close(self) -> None:
+        """Let go of what was loaded; the database belongs to the caller and stays open."""
+        for name in ("_model", "_store", "_index", "_calibration", "_clusters"):
+            self.__dict__.pop(name, None)
+
     @cached_property
     def _model(self) -> JointModel:
         from atlas.model.joint import JointModel
@@ -293,11 +309,6 @@ class Atlas:
     @cached_property
     def _clusters(self) -> ClusterTable:
         return ClusterTable(self.release, self._samples, self._store)
-
-    def warm(self) -> None:
-        """Load model, index, tables and text tower now, so that the first question is as quick as the next."""
-        _ = self._index, self._calibration, self._clusters
-        self._model.embed_texts(["warm"])
 
     def _everything(self) -> np.ndarray:
         return np.ones(len(self._samples), dtype=bool)

@@ -93,7 +93,8 @@ class ClusterTable:
 
     @cached_property
     def _term_vectors(self) -> np.ndarray:
-        return np.load(self._release.path("term_vectors.npy"), mmap_mode="r").astype(np.float32)
+        vectors: np.ndarray = np.load(self._release.path("term_vectors.npy"), mmap_mode="r").astype(np.float32)
+        return vectors
 
     @cached_property
     def _terms(self) -> list[str]:

@@ -110,13 +110,13 @@ def transcriptome(
 
     Example: geo-atlas transcriptome my_counts.tsv -k 10
     """
-    from atlas.expression.upload import read_upload
+    from atlas.expression.uploads import read_upload
 
     from atlas.expression.units import parse_unit
 
     with _open(home, release) as (atlas, settings):
         declared = parse_unit(unit) if unit else None
-        matrix = read_upload(file.name, _read_bytes(file, settings), settings, unit=declared)
+        matrix = read_upload(file.name, _read_bytes(file, settings), settings, unit=declared, genes=atlas.genes)
         for result in atlas.search_expression(matrix, k=k, exclude_series=tuple(exclude_series or ())):
             print_neighbors(result, as_json=as_json)
 

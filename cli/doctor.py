@@ -119,8 +119,8 @@ def _database(settings: Settings) -> str:
     from atlas.catalog.database import open_database
 
     kind = "external" if settings.database_url else "embedded"
-    with open_database(settings) as database:
-        return f"{kind}, Postgres {database.server_version}"
+    with open_database(settings) as database, database.connect() as connection:
+        return f"{kind}, Postgres {connection.exec_driver_sql('SHOW server_version').scalar()}"
 
 
 def _release(settings: Settings) -> str:
