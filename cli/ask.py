@@ -110,9 +110,8 @@ def transcriptome(
 
     Example: geo-atlas transcriptome my_counts.tsv -k 10
     """
-    from atlas.expression.uploads import read_upload
-
     from atlas.expression.units import parse_unit
+    from atlas.expression.uploads import read_upload
 
     with _open(home, release) as (atlas, settings):
         declared = parse_unit(unit) if unit else None
