@@ -15,6 +15,7 @@ from atlas.expression.matrix import ExpressionMatrix
 from atlas.expression.units import Unit
 
 _N_EXAMPLES = 5
+_MAX_LABEL_CHARS = 256
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,9 @@ class GeneAligner:
     def __init__(
         self, labels: Sequence[str], symbols: Sequence[str] | None = None, *, genes: GeneMap, organism: str = "human"
     ) -> None:
+        longest = max(map(len, labels), default=0)
+        if longest > _MAX_LABEL_CHARS:
+            raise InputError(f"A gene name is {longest:,} characters long; expected Ensembl gene ids or gene symbols.")
         refuse_other_organism(labels, genes=genes, organism=organism)
         rows = genes.rows_of(labels, symbols, organism=organism)
         if not bool((rows >= 0).any()):
