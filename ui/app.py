@@ -24,7 +24,7 @@ LONGEST_PHRASE = 2_000
 
 def main() -> None:
     """Draw the page for the present state."""
-    st.set_page_config(page_title="geo-atlas", page_icon=":material/scatter_plot:", layout="wide")
+    st.set_page_config(page_title="geo-atlas", page_icon=views.ICON, layout="wide")
     views.style()
     _read_address()
     service = Service(api_url())
@@ -131,6 +131,8 @@ def _open(accession: str | None) -> None:
 
 def _close() -> None:
     st.session_state.pop("opened", None)
+    for choice in ("choose-hit", "choose-central"):
+        st.session_state[choice] = None
 
 
 def _read_address() -> None:

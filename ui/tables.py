@@ -15,13 +15,14 @@ def hit_rows(hits: list[dict[str, Any]]) -> list[dict[str, object]]:
         {
             "#": hit["rank"],
             "Sample": hit["sample"]["accession"],
+            "Record": safe_url(hit["sample"]["url"]),
             "Score": hit["score"],
             "Pct": hit["percentile"],
             "Title": hit["sample"]["title"],
+            "Series": ", ".join(hit["sample"]["series"]),
+            "Series record": next(filter(None, map(safe_url, hit["sample"]["series_urls"])), None),
             "Source": hit["sample"]["source_name"],
             "Cluster": hit["sample"]["cluster_label"] or _NO_LABEL,
-            "Record": safe_url(hit["sample"]["url"]),
-            "Series": next(filter(None, map(safe_url, hit["sample"]["series_urls"])), None),
         }
         for hit in hits
     ]

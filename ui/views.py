@@ -16,6 +16,8 @@ from ui.text import csv_table, markup, safe_url, shorten
 OnOpen = Callable[[str | None], None]
 
 _STYLE = Path(__file__).with_name("style.css")
+ICON = Path(__file__).with_name("icon.svg").read_text(encoding="utf-8")
+"""The page's icon, of our own: a named one would be fetched from elsewhere."""
 
 _LINK_NAMES = {"www.ncbi.nlm.nih.gov": "GEO / SRA", "portal.gdc.cancer.gov": "GDC"}
 
@@ -81,28 +83,31 @@ def hits(found: list[dict[str, Any]], *, release: str, phrase: str, on_open: OnO
         st.caption("No samples to list.")
         return
     accessions = [hit["sample"]["accession"] for hit in found]
+    table = f"hit-table-{release}-{phrase}"  # another question starts without a selected row
     top = max((hit["score"] for hit in found if hit["score"] is not None), default=1.0)
     st.dataframe(
         hit_rows(found),
-        key="hit-table",
+        key=table,
         hide_index=True,
+        placeholder="",
         height=min(38 + 35 * len(found), 458),
-        on_select=lambda: on_open(_selected("hit-table", accessions)),
+        on_select=lambda: on_open(_selected(table, accessions)),
         selection_mode="single-row",
         column_config={
             "#": st.column_config.NumberColumn(width=34),
-            "Sample": st.column_config.TextColumn(width=96),
+            "Sample": st.column_config.TextColumn(width=94),
+            "Record": st.column_config.LinkColumn("↗", display_text="↗", width=30, help="The public record of the sample"),
             "Score": st.column_config.ProgressColumn(
-                format="%.3f", min_value=0.0, max_value=max(top, 0.01), width=92, help="Cosine of phrase and sample"
+                format="%.3f", min_value=0.0, max_value=max(top, 0.01), width=90, help="Cosine of phrase and sample"
             ),
             "Pct": st.column_config.NumberColumn(
-                format="%.1f", width=52, help="Percentile among the scores that random phrases reach in this atlas"
+                format="%.1f", width=50, help="Percentile among the scores that random phrases reach in this atlas"
             ),
             "Title": st.column_config.TextColumn(width=170),
-            "Source": st.column_config.TextColumn(width=130),
-            "Cluster": st.column_config.TextColumn(width=130),
-            "Record": st.column_config.LinkColumn(display_text="open ↗", width=68, help="The public record of the sample"),
-            "Series": st.column_config.LinkColumn(display_text=r"([A-Z-]+\d+)/?$", width=92, help="Record of its series"),
+            "Series": st.column_config.TextColumn(width=90),
+            "Series record": st.column_config.LinkColumn("↗", display_text="↗", width=30, help="The public record of the series"),
+            "Source": st.column_config.TextColumn(width=140),
+            "Cluster": st.column_config.TextColumn(width=140),
         },
     )  # fmt: skip
     choose, save = st.columns([3, 1], vertical_alignment="bottom")
@@ -146,9 +151,14 @@ def clusters(found: list[dict[str, Any]]) -> int | None:
         on_select="rerun",
         selection_mode="single-row",
         column_config={
-            "Cluster": st.column_config.TextColumn(width="medium"),
-            "Share": st.column_config.NumberColumn(format="%d %%", help="Share of the largest series"),
-            "Note": st.column_config.TextColumn(help="single study: over 80 % of the samples come from one series"),
+            "Cluster": st.column_config.TextColumn(width=200),
+            "Samples": st.column_config.NumberColumn(width=68),
+            "Series": st.column_config.NumberColumn(width=58),
+            "Largest series": st.column_config.TextColumn(width=104),
+            "Share": st.column_config.NumberColumn(format="%d %%", width=58, help="Share of the largest series"),
+            "Note": st.column_config.TextColumn(
+                width=90, help="single study: over 80 % of the samples come from one series"
+            ),
         },
     )
     rows = event["selection"]["rows"] if event else []
@@ -187,7 +197,7 @@ def cluster(detail: dict[str, Any], *, on_open: OnOpen) -> None:
 def card(sample: dict[str, Any], *, on_open: OnOpen, on_close: Callable[[], None]) -> None:
     """Show one sample: what its source says, its links, its nearest samples of other series."""
     with st.container(border=True, key="sample-card"):
-        name, close = st.columns([9, 1])
+        name, close = st.columns([5, 1], gap="small")
         place = sample["cluster_label"] or "no cluster"
         name.html(
             f'<p class="ga-name">{markup(sample["accession"])} · {markup(sample["title"] or sample["source_name"])}</p>'
@@ -201,7 +211,7 @@ def card(sample: dict[str, Any], *, on_open: OnOpen, on_close: Callable[[], None
         st.text(sample["caption"])
         facts = [("source", sample["source_name"]), *sample["characteristics"], ("unit", sample["unit"])]
         rows = "".join(f"<tr><th>{markup(key)}</th><td>{markup(value)}</td></tr>" for key, value in facts if value)
-        with st.expander("Characteristics", expanded=len(facts) <= 8):
+        with st.expander("Characteristics", expanded=len(facts) <= 7):
             st.html(f'<table class="ga-facts">{rows}</table>')
         _neighbours(sample["neighbors"], on_open=on_open)
 
@@ -229,7 +239,8 @@ def _neighbours(found: list[dict[str, Any]], *, on_open: OnOpen) -> None:
         ],
         key="neighbour-table",
         hide_index=True,
-        height=38 + 35 * min(len(found), 5),
+        height=38 + 35 * min(len(found), 4),
+        placeholder="",
         on_select=lambda: on_open(_selected("neighbour-table", accessions)),
         selection_mode="single-row",
         column_config={"Score": st.column_config.NumberColumn(format="%.3f", width="small")},
@@ -280,6 +291,7 @@ def footer(release: dict[str, Any], *, url: str) -> None:
 
 def as_markdown(text: str) -> str:
     """Return plain text for Streamlit's markdown: every character that could mean something is escaped; `code` stays."""
+    text = text.replace("://", ":\u2060//").replace("www.", "www\u2060.")  # no address becomes a link by itself
     parts = re.split(r"(`[^`]+`)", text)
     return "".join(
         part if i % 2 else re.sub(r"([\\*_{}\[\]()#+\-.!|<>$:~&@`])", r"\\\1", part) for i, part in enumerate(parts)
