@@ -36,6 +36,9 @@ JSON_MAX_BYTES = 16 * 2**20
 IDLE_BODY_S = 30.0
 """Longest pause between two pieces of a body."""
 
+WHOLE_BODY_S = 300.0
+"""Longest time for a whole body: one of few places is held meanwhile."""
+
 _DRAIN_S = 5.0
 
 
@@ -82,7 +85,7 @@ async def read_body(request: Request, *, max_bytes: int) -> bytes:
     TooLargeError
         As soon as the announced length, or what has arrived, exceeds the limit.
     TimedOutError
-        If nothing arrives for ``IDLE_BODY_S`` seconds.
+        If nothing arrives for ``IDLE_BODY_S`` seconds, or not all within ``WHOLE_BODY_S``.
     """
     announced = request.headers.get("content-length", "")
     if announced.isdigit() and int(announced) > max_bytes:
@@ -109,14 +112,18 @@ def _too_large(max_bytes: int) -> TooLargeError:
 
 async def _pieces(request: Request) -> AsyncIterator[bytes]:
     stream = request.stream()
+    now = asyncio.get_running_loop().time
+    deadline = now() + WHOLE_BODY_S
     while True:
         try:
-            async with asyncio.timeout(IDLE_BODY_S):
+            async with asyncio.timeout_at(min(deadline, now() + IDLE_BODY_S)):
                 piece = await anext(stream)
         except StopAsyncIteration:
             return
         except TimeoutError as error:
-            raise TimedOutError(f"Nothing of the body arrived for {IDLE_BODY_S:g} seconds. Send it again.") from error
+            raise TimedOutError(
+                f"The body stopped arriving for {IDLE_BODY_S:g} seconds, or took over {WHOLE_BODY_S:g} in all. Send it again."
+            ) from error
         yield piece
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, FailFast, Field, FiniteFloat
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from atlas.answers import ClusterSummary, NeighborsResult, SampleRecord, SearchMode
 from atlas.catalog.filters import SampleFilter
@@ -17,8 +17,8 @@ from atlas.catalog.filters import SampleFilter
 FilterValue = Annotated[str, Field(min_length=1, max_length=200)]
 FilterValues = Annotated[list[FilterValue], Field(max_length=50)]
 UnitName = Literal["counts", "tpm", "fpkm", "log2", "normalised"]
-GeneLabels = Annotated[list[Annotated[str, Field(max_length=200)]], FailFast(), Field(min_length=1)]
-Values = Annotated[list[FiniteFloat], FailFast()]
+GeneLabels = Annotated[list[Annotated[str, Field(max_length=200)]], Field(min_length=1, fail_fast=True)]
+Values = Annotated[list[FiniteFloat], Field(fail_fast=True)]
 
 
 class _Query(BaseModel):
@@ -91,11 +91,11 @@ class TranscriptomeQuestion(BaseModel):
     )
 
     genes: GeneLabels = Field(description="Ensembl ids (a version is allowed) or symbols.")
-    values: Values | Annotated[list[Values], FailFast()] = Field(
+    values: Values | Annotated[list[Values], Field(fail_fast=True)] = Field(
         description="One value a gene, or one such list a sample."
     )
     unit: UnitName | None = Field(None, description="Unit of the values; none: read counts, which is checked.")
-    samples: Annotated[list[Annotated[str, Field(min_length=1, max_length=200)]], FailFast()] | None = Field(
+    samples: Annotated[list[Annotated[str, Field(min_length=1, max_length=200)]], Field(fail_fast=True)] | None = Field(
         None, description="One name a sample; none: sample_1, sample_2, ..."
     )
 

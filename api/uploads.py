@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartCallbacks, MultipartParser, parse_options_header
+from python_multipart.multipart import MultipartParser, parse_options_header
 
 from api.errors import UnsupportedMediaError, problems_of
 from api.schemas import TranscriptomeQuestion
@@ -16,6 +16,8 @@ from atlas.expression.units import Unit
 from atlas.settings import Settings
 
 if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
+
     from atlas.expression.matrix import ExpressionMatrix
 
 _MOST_PARTS = 8

@@ -24,7 +24,7 @@ ClusterId = Annotated[
 ]
 
 
-@router.get("", response_model=ClusterPage, responses=responses(CLUSTERS, 410))
+@router.get("", name="list", response_model=ClusterPage, responses=responses(CLUSTERS, 410))
 async def list_page(
     request: Request, query: Annotated[ClustersQuery, Query()], gates: GatesDep, atlas: AtlasDep
 ) -> Response:
