@@ -42,6 +42,8 @@ class StageEntry(_Strict):
     notes: dict[str, Any]
     started_at: str
     finished_at: str
+    wall_s: float = Field(ge=0)
+    peak_rss_bytes: int = Field(ge=0, description="largest resident size of the building process so far")
 
 
 class Manifest(_Strict):

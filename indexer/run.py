@@ -1,7 +1,7 @@
 """The runner: decides what must run, runs it in a temporary folder, validates, moves the outputs in place, records it.
 
-A build lives in ``<home>/builds/<name>/``: ``release/`` (artefacts), ``stages/`` (records), ``work/`` (shards), ``out/`` (unfinished
-outputs). A stage is done when its record ``stages/<stage>.json`` exists, its key equals
+A build lives in ``<home>/builds/<name>/``: ``release/`` (artefacts), ``stages/`` (records), ``work/`` (shards), ``out/``
+(unfinished outputs). A stage is done when its record ``stages/<stage>.json`` exists, its key equals
 sha256(stage, version, params, input digests) and its outputs still have the recorded digests. A record is written after
 the outputs are in place, so a kill at any moment leaves either a finished stage or one that runs again.
 """
@@ -12,7 +12,10 @@ import errno
 import json
 import logging
 import os
+import resource
 import shutil
+import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -197,7 +200,7 @@ class Builder:
         return entry
 
     def _run_stage(self, stage: Stage) -> None:
-        started = _now()
+        started, clock = _now(), time.monotonic()
         inputs = self._inputs(stage)
         key = self._key(inputs, stage)
         self._require_free_disk(stage)
@@ -229,6 +232,8 @@ class Builder:
             notes=result.notes,
             started_at=started,
             finished_at=_now(),
+            wall_s=round(time.monotonic() - clock, 3),
+            peak_rss_bytes=_peak_rss_bytes(),
         )
         self._force.discard(stage.name)
         write_json(self._entry_path(stage), entry.model_dump(mode="json"))
@@ -256,6 +261,11 @@ class Builder:
 
 def _artefact(folder: Path, file: Path) -> FileEntry:
     return FileEntry(path=file.relative_to(folder).as_posix(), bytes=file.stat().st_size, sha256=sha256_file(file))
+
+
+def _peak_rss_bytes() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, Linux kibibytes
 
 
 def _now() -> str:

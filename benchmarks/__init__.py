@@ -1,0 +1,1 @@
+"""Measured claims: one command makes each table of ``docs/measurements.md``."""
