@@ -1,0 +1,233 @@
+"""A short, readable, unique name for each cluster, with the evidence it rests on.
+
+In: keyword rows of a cluster (library, term, score, z). Out: label, method, evidence, prompt and raw reply. A language model,
+where one is configured, sees the keywords alone, never free text of samples; its title is checked and refused if it breaks
+a rule. Without one, or after refused replies, the label is the term most words of which other libraries' best terms share.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from atlas.errors import UpstreamError
+from atlas.vocabulary import readable_term
+
+logger = logging.getLogger(__name__)
+
+MAX_WORDS = 5
+"""Labels have fewer than six words, as in the paper."""
+
+_MAX_CHARS = 80
+_N_EVIDENCE = 12
+# How directly a library's terms name what a group of samples is. Perturbations and fitness screens name experiments.
+_LIBRARY_WEIGHT = {
+    "Azimuth_2023": 1.0,
+    "PanglaoDB_Augmented_2021": 1.0,
+    "Tabula_Sapiens": 1.0,
+    "omim_expanded": 0.8,
+    "Disease_Perturbations_from_GEO_down": 0.7,
+    "Disease_Perturbations_from_GEO_up": 0.7,
+    "MSigDB_Hallmark_2020": 0.5,
+    "GO_Biological_Process_2023": 0.5,
+    "GO_Cellular_Component_2023": 0.3,
+    "GO_Molecular_Function_2023": 0.3,
+    "Achilles_fitness_decrease": 0.2,
+    "Achilles_fitness_increase": 0.2,
+    "MSigDB_Oncogenic_Signatures": 0.1,
+}
+_OTHER_LIBRARY_WEIGHT = 0.6
+_HYPHENATED = frozenset({"Tabula_Sapiens", "Achilles_fitness_decrease", "Achilles_fitness_increase"})
+_AGREEMENT = 0.5  # share of a term's merit that the agreement of other libraries can add, per full word overlap
+_FILLERS = frozenset(
+    "a an and by cell cells during due early for from human in into late like mouse negative of on or other positive process "
+    "regulation response the to tissue type unspecified v1 v2 via with".split()
+)
+
+
+@dataclass(frozen=True)
+class KeywordRow:
+    """One matched term of a cluster."""
+
+    library: str
+    term: str
+    score: float
+    z: float
+
+
+@dataclass(frozen=True)
+class Label:
+    """A cluster's name and where it came from; ``prompt`` and ``raw_reply`` are set if a language model was asked."""
+
+    text: str
+    method: Literal["deterministic", "llm"]
+    evidence: tuple[KeywordRow, ...]
+    prompt: str | None = None
+    raw_reply: str | None = None
+
+
+def label_from_terms(keywords: Sequence[KeywordRow]) -> tuple[str, ...]:
+    """Return candidate labels of one cluster, best first; empty without keywords.
+
+    A term counts by its z-score, by how directly its library names samples, and by how many other libraries have its words
+    among their best terms.
+    """
+    words_of = {row: _content_words(row) for row in keywords}
+    libraries: dict[str, set[str]] = {}
+    for row, words in words_of.items():
+        for word in words:
+            libraries.setdefault(word, set()).add(_family(row.library))
+    merit: dict[str, float] = {}
+    for row, words in words_of.items():
+        text = readable_label(row)
+        if not text or not words:
+            continue
+        agreeing = sum(len(libraries[word] - {_family(row.library)}) for word in words) / len(words)
+        value = max(row.z, 0.0) * _LIBRARY_WEIGHT.get(row.library, _OTHER_LIBRARY_WEIGHT) * (1 + _AGREEMENT * agreeing)
+        merit[text] = max(merit.get(text, 0.0), value)
+    return tuple(sorted(merit, key=lambda text: (len(text.split()) > MAX_WORDS, -merit[text], text)))
+
+
+def readable_label(row: KeywordRow) -> str:
+    """Return a term as a label: ids cut, tissue and cell type joined, at most five words, sentence case."""
+    text = readable_term(row.term)
+    if row.library in _HYPHENATED and "-" in text:
+        first, _, rest = text.partition("-")
+        text = rest if first.casefold() in rest.casefold() else f"{first} {rest}"
+    words = [_lower_title_case(word) for word in text.replace("_", " ").split()][:MAX_WORDS]
+    while words and words[-1].casefold() in _FILLERS - {"cell", "cells", "tissue"}:
+        words.pop()
+    label = " ".join(words)
+    return label[:1].upper() + label[1:]
+
+
+def make_unique(candidates: Sequence[str], taken: set[str]) -> str:
+    """Return the best label not taken yet (case-insensitive): the first, joined by a further one, or numbered."""
+    first = candidates[0]
+    joined = [f"{first} / {other}" for other in candidates[1:]]
+    for label in (first, *joined):
+        if label.casefold() not in taken:
+            return label
+    number = 2
+    while f"{first} ({number})".casefold() in taken:
+        number += 1
+    return f"{first} ({number})"
+
+
+def label_clusters(
+    keywords: Mapping[int, Sequence[KeywordRow]],
+    *,
+    complete: Callable[[str, int], str] | None = None,
+    prompt: str = "{keywords}",
+    attempts: int = 3,
+    advance: Callable[[int], None] | None = None,
+) -> dict[int, Label]:
+    """Name every cluster, the largest (lowest number) first; no two names are equal.
+
+    Parameters
+    ----------
+    keywords
+        Keyword rows of each cluster.
+    complete
+        Asks the language model: (prompt, seed) -> reply. ``None``: no model.
+    prompt
+        Text with a place ``{keywords}``.
+    attempts
+        Replies asked for before the deterministic label is taken.
+    """
+    taken: set[str] = set()
+    labels: dict[int, Label] = {}
+    for cluster in sorted(keywords):
+        rows = keywords[cluster]
+        candidates = label_from_terms(rows) or (f"Cluster {cluster}",)
+        asked = None if complete is None or not rows else _ask(rows, complete, prompt=prompt, attempts=attempts)
+        if asked is not None and asked.title is not None:
+            text = make_unique((asked.title, *candidates), taken)
+        else:
+            text = make_unique(candidates, taken)
+        taken.add(text.casefold())
+        labels[cluster] = Label(
+            text,
+            "llm" if asked is not None and asked.title is not None else "deterministic",
+            evidence_for(text, rows),
+            prompt=None if asked is None else asked.prompt,
+            raw_reply=None if asked is None else asked.reply,
+        )
+        if advance is not None:
+            advance(1)
+    return labels
+
+
+def evidence_for(label: str, rows: Sequence[KeywordRow]) -> tuple[KeywordRow, ...]:
+    """Return the keywords that share a word with the label, then the strongest others; at most twelve."""
+    said = _words(label)
+    return tuple(sorted(rows, key=lambda row: (not (_content_words(row) & said), -row.z, row.library, row.term)))[
+        :_N_EVIDENCE
+    ]
+
+
+def check_title(reply: str) -> str | None:
+    """Return the title a reply holds, or ``None`` if it breaks a rule: one line, 1-5 words, no quotation marks."""
+    title = reply.strip().removesuffix(".")
+    usable = (
+        0 < len(title) <= _MAX_CHARS
+        and title.isprintable()
+        and not re.search("[\"'`\u201c\u201d\u2018\u2019<>{}|]", title)
+    )
+    return title if usable and len(title.split()) <= MAX_WORDS and any(letter.isalpha() for letter in title) else None
+
+
+def keyword_lines(rows: Sequence[KeywordRow]) -> str:
+    """Return the keywords as a prompt shows them: a line a library, strongest library and term first."""
+    groups: dict[str, list[str]] = {}
+    for row in sorted(rows, key=lambda row: (-row.z, row.library, row.term)):
+        groups.setdefault(row.library, []).append(f"{readable_term(row.term)} ({row.z:.1f})")
+    return "\n".join(f"{library}: {'; '.join(terms)}" for library, terms in groups.items())
+
+
+@dataclass(frozen=True)
+class _Asked:
+    prompt: str
+    reply: str | None
+    title: str | None
+
+
+def _ask(rows: Sequence[KeywordRow], complete: Callable[[str, int], str], *, prompt: str, attempts: int) -> _Asked:
+    filled = prompt.replace("{keywords}", keyword_lines(rows))
+    reply: str | None = None
+    for attempt in range(attempts):
+        try:
+            reply = complete(filled, attempt)
+        except UpstreamError as error:
+            logger.warning("no title from the language model: %s", error.message)
+            return _Asked(filled, reply, None)
+        if title := check_title(reply):
+            return _Asked(filled, reply, title)
+    logger.warning("the language model gave no usable title in %d attempts", attempts)
+    return _Asked(filled, reply, None)
+
+
+def _lower_title_case(word: str) -> str:
+    plain = word.strip("(),'")
+    return word.lower() if len(plain) > 1 and plain.isalpha() and plain[1:].islower() else word
+
+
+def _words(text: str) -> set[str]:
+    found = (word.strip("(),'+").casefold() for word in re.split(r"[\s/\-]+", text))
+    return {_singular(word) for word in found if len(word) > 1 and word not in _FILLERS}
+
+
+def _content_words(row: KeywordRow) -> set[str]:
+    return _words(readable_term(row.term))
+
+
+def _singular(word: str) -> str:
+    return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word
+
+
+def _family(library: str) -> str:
+    """Up and down, or increase and decrease, of one collection are not two witnesses."""
+    return re.sub(r"_(?:up|down|increase|decrease)$", "", library)

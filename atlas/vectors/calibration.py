@@ -1,0 +1,271 @@
+"""What a score means in one release: percentiles against null questions, and when to say that nothing matches.
+
+Null questions are packaged off-topic phrases (everyday talk and nonsense); null pairs are random samples of different series.
+A cosine says little by itself: some samples lie near any phrase. So a phrase's *response* at a sample is its cosine less the
+mean of the off-topic phrases' cosines with that very sample, divided by their standard deviation.
+
+In: ``calibration.json`` (sorted null values and thresholds), ``calibration.npz`` (mean and deviation of each sample, float32,
+row = row of ``samples.parquet``), ``term_vectors.npy``. The error rates of the decision are measured in
+``docs/measurements.md``.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from zipfile import BadZipFile
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from atlas.errors import ArtifactError, InputError
+from atlas.vectors.index import VectorIndex, check_queries
+from atlas.vectors.store import VectorStore
+
+ScoreKind = Literal["text", "sample"]
+DEPTH = 100
+"""A phrase's response is the strongest among this many nearest samples."""
+N_TERMS = 10
+"""A phrase's subject is its mean cosine with this many nearest vocabulary terms."""
+_GRID = 1_001
+_MIN_DEVIATION = 1e-6
+
+
+class CalibrationTable(BaseModel):
+    """Content of ``calibration.json``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: Literal[1] = 1
+    n_phrases: int
+    responses: list[float]
+    """Response of each off-topic phrase, ascending."""
+    subjects: list[float]
+    """Subject of each off-topic phrase, ascending; empty without vocabulary."""
+    response_quantile: float
+    subject_quantile: float
+    n_pairs: int
+    pair_scores: list[float]
+    """Quantiles 0, 0.001 ... 1 of the cosines of random pairs; empty where there is no pair."""
+    pairs_across_series: bool
+    phrase_scores: list[float]
+    """Quantiles 0, 0.001 ... 1 of the cosines of off-topic phrases with all samples, for the record."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The null distributions of one release.
+
+    Attributes
+    ----------
+    table
+        Sorted null values and thresholds.
+    mean, deviation
+        (n,) float32: of the off-topic phrases' cosines with each sample.
+    term_vectors
+        (n_terms, dim) float32, unit rows.
+    """
+
+    table: CalibrationTable
+    mean: np.ndarray
+    deviation: np.ndarray
+    term_vectors: np.ndarray
+
+    @classmethod
+    def load(cls, path: Path) -> Calibration:
+        """Read ``calibration.json`` and the two files beside it.
+
+        Raises
+        ------
+        ArtifactError
+            If one is missing, unreadable or of another schema.
+        """
+        try:
+            table = CalibrationTable.model_validate_json(path.read_text(encoding="utf-8"))
+            with np.load(path.with_suffix(".npz"), allow_pickle=False) as arrays:
+                mean, deviation = arrays["mean"], arrays["deviation"]
+            terms = np.load(path.with_name("term_vectors.npy"), allow_pickle=False)
+        except FileNotFoundError as error:
+            raise ArtifactError(f"{error.filename} does not exist. Verify the release.", kind="missing") from error
+        except (ValidationError, ValueError, KeyError, OSError, BadZipFile) as error:
+            raise ArtifactError(
+                f"{path} and the files beside it are no calibration ({error}).", kind="corrupt"
+            ) from error
+        return cls(table, mean, deviation, terms.astype(np.float32))
+
+    def save(self, folder: Path) -> None:
+        """Write ``calibration.json`` and ``calibration.npz``; the same calibration gives the same bytes."""
+        text = json.dumps(self.table.model_dump(), indent=1, sort_keys=True)
+        (folder / "calibration.json").write_text(text + "\n", encoding="utf-8")
+        np.savez(folder / "calibration.npz", mean=self.mean, deviation=self.deviation)
+
+    def percentile(self, scores: np.ndarray, *, kind: ScoreKind, rows: np.ndarray | None = None) -> np.ndarray:
+        """Return the place of hits among null hits, (m,) float64 in [0, 100].
+
+        ``text``: the share of off-topic phrases whose *strongest* response in this atlas is below the hit's response. An
+        off-topic phrase's own best hit is uniform over 0-100; 99 means that one off-topic phrase in a hundred finds
+        anything that answers as strongly. Responses, not cosines, are compared, so percentiles need not fall with rank.
+        ``sample``: the share of random pairs of samples of different series with a lower cosine.
+
+        Parameters
+        ----------
+        scores
+            (m,) cosines.
+        rows
+            (m,) rows of the hits; needed for ``text``.
+        """
+        if kind == "sample":
+            return self._share_of_pairs(np.asarray(scores, dtype=np.float64))
+        if rows is None:
+            raise InputError("The percentile of a phrase's hit depends on the sample: give the rows of the hits.")
+        return 100.0 * _share_below(self._responses(scores, rows), self.table.responses)
+
+    def no_match(self, query: np.ndarray, *, index: VectorIndex) -> bool:
+        """Return whether a phrase is answered no better than phrases that mean nothing here.
+
+        True if its subject is not above the stated quantile of off-topic phrases' subjects, or its strongest response not
+        above that of their responses. It depends on the phrase and the atlas alone: not on filters, k or mode. It
+        recognises phrases that are no biology; a disease that the atlas happens to lack still resembles what it has.
+
+        Parameters
+        ----------
+        query
+            (dim,) the embedded phrase.
+        index
+            Engine over the whole release.
+        """
+        unit = check_queries(query, index.dim)
+        found = index.search(unit, DEPTH)
+        response = float(self._responses(found.scores[0], found.rows[0]).max())
+        if response <= _quantile(self.table.responses, self.table.response_quantile):
+            return True
+        if not self.table.subjects:
+            return False
+        return float(subjects(unit, self.term_vectors)[0]) <= _quantile(
+            self.table.subjects, self.table.subject_quantile
+        )
+
+    def _responses(self, scores: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        responses: np.ndarray = (np.asarray(scores, dtype=np.float64) - self.mean[rows]) / self.deviation[rows]
+        return responses
+
+    def _share_of_pairs(self, scores: np.ndarray) -> np.ndarray:
+        if not self.table.pair_scores:
+            return np.zeros(scores.shape)
+        shares: np.ndarray = np.interp(scores, self.table.pair_scores, np.linspace(0.0, 100.0, _GRID))
+        return shares
+
+
+def calibrate(
+    store: VectorStore,
+    index: VectorIndex,
+    *,
+    phrases: np.ndarray,
+    term_vectors: np.ndarray,
+    pairs: np.ndarray,
+    pairs_across_series: bool,
+    response_quantile: float = 0.75,
+    subject_quantile: float = 0.95,
+) -> Calibration:
+    """Measure the null distributions of a release.
+
+    Parameters
+    ----------
+    phrases
+        (m, dim) float32 embedded off-topic phrases.
+    term_vectors
+        (n_terms, dim) float32 embedded vocabulary.
+    pairs
+        (n_pairs, 2) rows of random pairs of samples.
+    pairs_across_series
+        Whether no pair shares a series.
+    response_quantile, subject_quantile
+        Share of off-topic phrases that each half of the decision alone calls unmatched.
+    """
+    unit = check_queries(phrases, store.dim)
+    mean, deviation, spectrum = _null_of_samples(store, unit)
+    found = index.search(unit, DEPTH)
+    responses = ((found.scores.astype(np.float64) - mean[found.rows]) / deviation[found.rows]).max(axis=1)
+    terms = term_vectors.astype(np.float32)
+    scores = _pair_scores(store, pairs)
+    table = CalibrationTable(
+        n_phrases=unit.shape[0],
+        responses=_sorted(responses),
+        subjects=_sorted(subjects(unit, terms)) if len(terms) else [],
+        response_quantile=response_quantile,
+        subject_quantile=subject_quantile,
+        n_pairs=len(pairs),
+        pair_scores=_grid(scores) if len(pairs) else [],
+        pairs_across_series=pairs_across_series,
+        phrase_scores=_grid(spectrum),
+    )
+    return Calibration(table, mean, deviation, terms)
+
+
+def subjects(queries: np.ndarray, term_vectors: np.ndarray) -> np.ndarray:
+    """Return the mean cosine of each query with its nearest terms, (n_queries,) float32: how near it is to the vocabulary."""
+    nearest = min(N_TERMS, term_vectors.shape[0])
+    scores = queries.astype(np.float32) @ term_vectors.T
+    best = np.partition(scores, scores.shape[1] - nearest, axis=1)[:, scores.shape[1] - nearest :]
+    found: np.ndarray = best.mean(axis=1)
+    return found
+
+
+def random_pairs(series: list[list[str]], *, n_pairs: int = 20_000, seed: int = 0) -> tuple[np.ndarray, bool]:
+    """Draw pairs of samples that share no series; of any two samples where the atlas has one study alone.
+
+    Returns
+    -------
+    ((m, 2) int64 rows, whether the pairs cross series). Empty for an atlas of one sample.
+    """
+    n = len(series)
+    if n < 2:
+        return np.empty((0, 2), dtype=np.int64), False
+    rng = np.random.default_rng(seed)
+    first = rng.integers(0, n, size=n_pairs)
+    second = (first + rng.integers(1, n, size=n_pairs)) % n
+    sets = [frozenset(ids) for ids in series]
+    across = np.fromiter((sets[a].isdisjoint(sets[b]) for a, b in zip(first, second, strict=True)), bool, n_pairs)
+    pairs = np.column_stack([first, second])
+    return (pairs[across], True) if across.any() else (pairs, False)
+
+
+def _null_of_samples(store: VectorStore, unit: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return each sample's mean and deviation over the phrases, and a sample of all the cosines."""
+    mean = np.empty(store.n, dtype=np.float32)
+    deviation = np.empty(store.n, dtype=np.float32)
+    kept = []
+    thin = max(1, store.n * unit.shape[0] // 2_000_000)
+    for start, block in store.blocks():
+        scores = (block @ unit.T).astype(np.float64)
+        mean[start : start + block.shape[0]] = scores.mean(axis=1)
+        deviation[start : start + block.shape[0]] = scores.std(axis=1)
+        kept.append(scores.ravel()[::thin])
+    return mean, np.maximum(deviation, _MIN_DEVIATION), np.concatenate(kept)
+
+
+def _pair_scores(store: VectorStore, pairs: np.ndarray) -> np.ndarray:
+    parts = [
+        np.einsum("ij,ij->i", store.rows(part[:, 0]), store.rows(part[:, 1]))
+        for part in np.array_split(pairs, max(1, len(pairs) // 4_096))
+    ]
+    return np.concatenate(parts)
+
+
+def _share_below(values: np.ndarray, null: list[float]) -> np.ndarray:
+    share: np.ndarray = np.searchsorted(np.asarray(null), values, side="left") / max(len(null), 1)
+    return share
+
+
+def _quantile(null: list[float], quantile: float) -> float:
+    return float(np.quantile(np.asarray(null), quantile))
+
+
+def _sorted(values: np.ndarray) -> list[float]:
+    return [round(float(value), 6) for value in np.sort(values)]
+
+
+def _grid(values: np.ndarray) -> list[float]:
+    return [round(float(value), 6) for value in np.quantile(values, np.linspace(0.0, 1.0, _GRID))]
