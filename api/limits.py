@@ -88,16 +88,17 @@ async def read_body(request: Request, *, max_bytes: int) -> bytes:
         If nothing arrives for ``IDLE_BODY_S`` seconds, or not all within ``WHOLE_BODY_S``.
     """
     announced = request.headers.get("content-length", "")
+    stream = request.stream()
     if announced.isdigit() and int(announced) > max_bytes:
-        await _drain(request, max_bytes=max_bytes)
+        await _drain(stream, max_bytes=max_bytes)
         raise _too_large(max_bytes)
     pieces: list[bytes] = []
     n_bytes = 0
-    async for piece in _pieces(request):
+    async for piece in _in_time(stream):
         n_bytes += len(piece)
         if n_bytes > max_bytes:
             pieces.clear()
-            await _drain(request, max_bytes=max_bytes)
+            await _drain(stream, max_bytes=max_bytes)
             raise _too_large(max_bytes)
         pieces.append(piece)
     return b"".join(pieces)
@@ -110,8 +111,7 @@ def _too_large(max_bytes: int) -> TooLargeError:
     )
 
 
-async def _pieces(request: Request) -> AsyncIterator[bytes]:
-    stream = request.stream()
+async def _in_time(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     now = asyncio.get_running_loop().time
     deadline = now() + WHOLE_BODY_S
     while True:
@@ -127,12 +127,12 @@ async def _pieces(request: Request) -> AsyncIterator[bytes]:
         yield piece
 
 
-async def _drain(request: Request, *, max_bytes: int) -> None:
+async def _drain(stream: AsyncIterator[bytes], *, max_bytes: int) -> None:
     """Throw away a little more of a refused body, so that a client still writing gets to read the refusal."""
     n_bytes = 0
     try:
         async with asyncio.timeout(_DRAIN_S):
-            async for piece in request.stream():
+            async for piece in stream:
                 n_bytes += len(piece)
                 if n_bytes > max_bytes:
                     return

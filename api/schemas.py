@@ -18,7 +18,8 @@ FilterValue = Annotated[str, Field(min_length=1, max_length=200)]
 FilterValues = Annotated[list[FilterValue], Field(max_length=50)]
 UnitName = Literal["counts", "tpm", "fpkm", "log2", "normalised"]
 GeneLabels = Annotated[list[Annotated[str, Field(max_length=200)]], Field(min_length=1, fail_fast=True)]
-Values = Annotated[list[FiniteFloat], Field(fail_fast=True)]
+Value = Annotated[FiniteFloat, Field(ge=-3.4e38, le=3.4e38)]  # the range of float32
+Values = Annotated[list[Value], Field(fail_fast=True)]
 
 
 class _Query(BaseModel):

@@ -50,6 +50,8 @@ def manifest(name: str) -> Manifest:
         notes={"recall": 1.0},
         started_at="2026-01-01T00:00:00Z",
         finished_at="2026-01-01T00:00:01Z",
+        wall_s=1.0,
+        peak_rss_bytes=1,
     )
     return Manifest(
         schema_version="1.0",
@@ -251,6 +253,15 @@ class FakeBackend:
     @property
     def atlas(self) -> FakeAtlas:
         return self.opened[-1]
+
+    def reset(self) -> None:
+        """Heal what a test has broken."""
+        self.database = None
+        self.failing.clear()
+        atlas = self.atlas
+        atlas.broken, atlas.nan, atlas.hold = None, False, None
+        atlas.release.failure, atlas.release.verified = None, 1.0
+        atlas.matrices.clear()
 
 
 def _unit(angle: float) -> np.ndarray:

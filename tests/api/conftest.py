@@ -1,9 +1,8 @@
-"""A served application over the fake atlas, and a client of it."""
+"""A served application over the fake atlas, one a test module, reset before each test."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import pytest
@@ -15,21 +14,29 @@ from atlas.release import write_pointer
 from atlas.settings import Settings
 
 
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    write_pointer(tmp_path / "current", "one")
-    return Settings(home=tmp_path, upload_max_bytes=20_000, max_k=50, query_max_chars=200, upload_max_samples=3)
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    home = tmp_path_factory.mktemp("home")
+    write_pointer(home / "current", "one")
+    return Settings(home=home, upload_max_bytes=20_000, max_k=50, query_max_chars=200, upload_max_samples=3)
 
 
-@pytest.fixture
-def backend() -> FakeBackend:
-    return FakeBackend()
-
-
-@pytest.fixture
-def base_url(settings: Settings, backend: FakeBackend) -> Iterator[str]:
+@pytest.fixture(scope="module")
+def running(settings: Settings) -> Iterator[tuple[FakeBackend, str]]:
+    backend = FakeBackend()
     with served(create_app(settings, lambda _: backend)) as url:
-        yield url
+        yield backend, url
+
+
+@pytest.fixture
+def backend(running: tuple[FakeBackend, str]) -> FakeBackend:
+    running[0].reset()
+    return running[0]
+
+
+@pytest.fixture
+def base_url(running: tuple[FakeBackend, str], backend: FakeBackend) -> str:
+    return running[1]
 
 
 @pytest.fixture

@@ -49,7 +49,9 @@ def test_search_passes_filters_on(http: httpx.Client) -> None:
     assert {hit["sample"]["tissue"] for hit in body["hits"]} == {"liver", "brain"}
 
 
-@pytest.mark.parametrize("phrase", ["'; DROP TABLE samples; --", "<script>alert(1)</script>", "100%_\\", "心臓", "a\x00b"])
+@pytest.mark.parametrize(
+    "phrase", ["'; DROP TABLE samples; --", "<script>alert(1)</script>", "100%_\\", "心臓", "a\x00b"]
+)
 def test_search_takes_any_text_as_text(http: httpx.Client, phrase: str) -> None:
     response = http.get("/v1/search", params={"q": phrase})
     assert response.status_code == 200

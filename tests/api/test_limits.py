@@ -1,0 +1,87 @@
+"""A burst is told to come back, and never runs more than a few questions at once."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+from api_checks import assert_error
+from api_server import served
+from fake_atlas import FakeBackend
+
+from api.errors import OverloadedError
+from api.limits import Gate
+from api.main import create_app
+from atlas.settings import Settings
+
+
+def test_gate_bounds_what_runs_and_what_waits() -> None:
+    async def burst() -> tuple[int, int, int]:
+        gate, release = Gate(n_running=2, n_waiting=3), threading.Event()
+        running, most, lock = 0, 0, threading.Lock()
+
+        def work() -> None:
+            nonlocal running, most
+            with lock:
+                running += 1
+                most = max(most, running)
+            release.wait(10)
+            with lock:
+                running -= 1
+
+        async def one() -> bool:
+            try:
+                async with gate.admit():
+                    await gate.run(work)
+            except OverloadedError:
+                return False
+            return True
+
+        tasks = [asyncio.create_task(one()) for _ in range(9)]
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        refused = len(done)
+        release.set()
+        answered = sum(await asyncio.gather(*tasks))
+        async with gate.admit():  # every place was given back
+            return refused, answered, most
+
+    refused, answered, most = asyncio.run(burst())
+    assert refused == 4
+    assert answered == 5
+    assert most == 2
+
+
+def test_gate_gives_its_place_back_after_a_failure() -> None:
+    async def fail_often() -> None:
+        gate = Gate(n_running=1, n_waiting=0)
+        for _ in range(5):
+            with pytest.raises(ZeroDivisionError):
+                async with gate.admit():
+                    await gate.run(lambda: 1 // 0)
+
+    asyncio.run(fail_often())
+
+
+def test_burst_of_uploads_is_503_with_retry_after_while_questions_go_on(settings: Settings) -> None:
+    backend = FakeBackend()
+    table = {"genes": ["MYH6"], "values": [1]}
+    with (
+        served(create_app(settings, lambda _: backend)) as url,
+        httpx.Client(base_url=url, timeout=30) as http,
+        ThreadPoolExecutor(6) as pool,
+    ):
+        backend.atlas.hold = threading.Event()
+        asked = [pool.submit(http.post, "/v1/transcriptomes/neighbors", json=table) for _ in range(6)]
+        while sum(answer.done() for answer in asked) < 2:
+            threading.Event().wait(0.01)
+        assert http.get("/v1/health/live").status_code == 200
+        assert http.get("/v1/clusters").status_code == 200
+        backend.atlas.hold.set()
+        statuses = sorted(answer.result().status_code for answer in asked)
+        refused = next(answer.result() for answer in asked if answer.result().status_code == 503)
+    assert statuses == [200] * 4 + [503] * 2
+    assert_error(refused, 503, "overloaded")
+    assert refused.headers["retry-after"] == "1"
