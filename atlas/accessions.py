@@ -36,6 +36,7 @@ _GDC_CASE = "https://api.gdc.cancer.gov/cases?pretty=true&filters={}"
 _GDC_FILTER = '{{"op":"=","content":{{"field":"submitter_id","value":"{}"}}}}'
 _KEY = re.compile(r"\s*([^:,;\t]{1,80}?)\s*:(?:\s+|$)(.*)", re.DOTALL)
 _NEAR = 0.6
+_N_LIKELY = 200
 _SEPARATORS = re.compile(r"\s*Xx-xXx\s*|[,;\t\n]")
 
 
@@ -85,13 +86,13 @@ def parse_characteristics(raw: str) -> tuple[tuple[str, str], ...]:
     for piece, separator in _pieces(raw):
         match = _KEY.fullmatch(piece)
         if match:
-            pairs.append((match.group(1), match.group(2).strip()))
+            pairs.append((match.group(1), match.group(2)))
         elif pairs:
             key, value = pairs[-1]
-            pairs[-1] = (key, f"{value}{separator}{piece}".strip())
+            pairs[-1] = (key, f"{value}{separator}{piece}")
         elif piece.strip():
-            pairs.append(("", piece.strip()))
-    return tuple(pairs)
+            pairs.append(("", piece))
+    return tuple((key, value.strip()) for key, value in pairs)
 
 
 def _pieces(raw: str) -> Iterable[tuple[str, str]]:
@@ -104,20 +105,29 @@ def _pieces(raw: str) -> Iterable[tuple[str, str]]:
 
 
 def near_matches(accession: str, candidates: Iterable[str], n: int = 5) -> tuple[str, ...]:
-    """Return up to ``n`` candidates that are written most like ``accession``, the best first.
+    """Return up to ``n`` candidates that are written most like ``accession``, the best first, ties by name.
 
-    Case is ignored; names that share fewer than six tenths of their letters are not near.
+    Case is ignored; names that share fewer than six tenths of their letters are not near. A first pass compares beginnings and
+    ends alone and leaves few candidates for the exact comparison, so that hundreds of thousands may be given.
     """
     wanted = accession.strip().upper()
+    likely = nlargest(_N_LIKELY, ((_shared_ends(wanted, name.upper()), name) for name in candidates))
     matcher = SequenceMatcher(autojunk=False)
     matcher.set_seq2(wanted)
+    scored = []
+    for _, name in likely:
+        matcher.set_seq1(name.upper())
+        scored.append((-matcher.ratio(), name))
+    return tuple(name for score, name in sorted(scored)[:n] if -score >= _NEAR)
 
-    def score(candidate: str) -> float:
-        matcher.set_seq1(candidate.upper())
-        if matcher.real_quick_ratio() < _NEAR or matcher.quick_ratio() < _NEAR:
-            return 0.0
-        return matcher.ratio()
 
-    scored = ((score(candidate), candidate) for candidate in candidates)
-    best = nlargest(n, (pair for pair in scored if pair[0] >= _NEAR), key=lambda pair: (pair[0], pair[1]))
-    return tuple(candidate for _, candidate in best)
+def _shared_ends(wanted: str, name: str) -> int:
+    """Letters that both begin with, plus those both end with, less the difference in length."""
+    shortest = min(len(wanted), len(name))
+    start = 0
+    while start < shortest and wanted[start] == name[start]:
+        start += 1
+    end = 0
+    while end < shortest - start and wanted[-1 - end] == name[-1 - end]:
+        end += 1
+    return start + end - abs(len(wanted) - len(name))
