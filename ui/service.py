@@ -84,7 +84,7 @@ def sentence(error: AtlasHTTPError, *, url: str) -> str:
     return f"{error.message}{reference}"
 
 
-@st.cache_resource(show_spinner=False)
+@st.cache_resource(show_spinner=False, on_release=Client.close)
 def _client(url: str) -> Client:
     # A transport of our own keeps proxy variables of the environment out of a conversation within one installation.
     return Client(url, transport=httpx.HTTPTransport(retries=1))

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+from typing import Any
+
+import plotly.graph_objects as go
+import pytest
+from pages_api import EVIL, FakeAtlas
+
+from ui import charts
+from ui.charts import Canvas, map_figure, place_labels, sampling_step
+
+
+def cluster(number: int, x: float, y: float, *, label: str = "some label", n: int = 10) -> dict[str, Any]:
+    return {"cluster": number, "label": label, "x": x, "y": y, "n_samples": n}
+
+
+def boxes(labels: list[charts.Label], canvas: Canvas) -> list[tuple[float, float, float, float]]:
+    found = []
+    for label in labels:
+        lines = label.text.split("<br>")
+        x, y = canvas.pixel(label.x, label.y)
+        w, h = max(map(len, lines)) * 3.0, len(lines) * 6.0  # a little less than the room a label is given
+        found.append((x - w, y - h, x + w, y + h))
+    return found
+
+
+def test_labels_never_cover_each_other_and_stay_inside() -> None:
+    canvas = Canvas(0, 10, 0, 10, width_px=600, height_px=400)
+    clusters = [
+        cluster(i, (i * 7 % 11) * 0.9, (i * 5 % 13) * 0.75, label=f"label number {i}", n=100 - i) for i in range(60)
+    ]
+    placed = place_labels(clusters, canvas)
+    drawn = boxes(placed, canvas)
+    assert 5 < len(placed) < 60
+    for i, a in enumerate(drawn):
+        assert a[0] >= -1
+        assert a[2] <= 601
+        for b in drawn[:i]:
+            assert not (a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3])
+
+
+def test_larger_cluster_wins_the_place() -> None:
+    canvas = Canvas(0, 1, 0, 1, width_px=60, height_px=16)
+    placed = place_labels([cluster(1, 0.5, 0.5, label="small", n=1), cluster(2, 0.5, 0.5, label="large", n=9)], canvas)
+    assert [label.text for label in placed] == ["large"]
+
+
+def test_narrow_map_gets_fewer_labels_than_a_wide_one() -> None:
+    clusters = FakeAtlas(400).clusters()
+    xs, ys = [c["x"] for c in clusters], [c["y"] for c in clusters]
+    wide = place_labels(clusters, Canvas.around(xs, ys, width_px=900, height_px=600))
+    narrow = place_labels(clusters, Canvas.around(xs, ys, width_px=150, height_px=150))
+    assert len(narrow) < len(wide)
+
+
+def test_map_with_phrase_draws_every_sample_best_on_top_and_rings_the_hits() -> None:
+    columns = FakeAtlas(300).map("cardiomyopathy")
+    hits = columns["accession"][:3]
+    figure = map_figure(columns, highlighted=hits, opened=hits[0])
+    points, rings, diamond = figure.data
+    assert isinstance(points, go.Scatter)
+    assert len(points.x) == 300
+    colours = list(points.marker.color)
+    assert colours == sorted(colours)
+    assert points.marker.cmax == max(columns["score"])
+    assert set(rings.customdata) == set(hits[1:])
+    assert list(diamond.customdata) == hits[:1]
+
+
+def test_map_without_phrase_is_coloured_by_cluster() -> None:
+    columns = FakeAtlas(300).map(None)
+    (points,) = map_figure(columns).data
+    by_cluster: dict[int, set[str]] = {}
+    for row, colour in enumerate(points.marker.color):
+        by_cluster.setdefault(columns["cluster"][row], set()).add(colour)
+    assert all(len(colours) == 1 for colours in by_cluster.values())
+    assert points.marker.showscale is None
+
+
+def test_large_map_is_thinned_by_webgl_but_keeps_hits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(charts, "MOST_POINTS", 100)
+    monkeypatch.setattr(charts, "WEBGL_FROM", 50)
+    columns = FakeAtlas(300).map("liver")
+    hits = columns["accession"][1:3]
+    points = map_figure(columns, highlighted=hits).data[0]
+    assert sampling_step(300) == 3
+    assert isinstance(points, go.Scattergl)
+    assert set(hits) <= set(points.customdata)
+    assert len(points.x) <= 102
+
+
+def test_labels_of_strangers_are_text_in_the_chart() -> None:
+    figure = map_figure(FakeAtlas(200, evil=True).map(None))
+    shown = [a.text for a in figure.layout.annotations] + list(figure.data[0].text)
+    assert all("<img" not in text and "<a" not in text for text in shown)
+    assert EVIL[:4] == "<img"
+
+
+def test_empty_map_is_a_chart() -> None:
+    columns = {"accession": [], "x": [], "y": [], "cluster": [], "score": None, "clusters": []}
+    assert len(map_figure(columns).data[0].x) == 0
