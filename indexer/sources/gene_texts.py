@@ -150,7 +150,8 @@ def build_gene_table(
     genes_dir: Path,
     out_dir: Path,
     *,
-    text: TextConfig | None = None,
+    text_tower: str = "minilm",
+    templates: tuple[str, ...] = ("{x}",),
     transcriptome: GeneTextConfig | None = None,
     work_dir: Path | None = None,
     progress: Progress = silent_progress,
@@ -163,20 +164,21 @@ def build_gene_table(
         The gene tables, see :func:`read_gene_texts`.
     out_dir
         Model folder to write; ``geo-atlas model fit-statistics`` makes it usable.
-    text, transcriptome
-        The recipe; the default one if not given. A text fingerprint is filled in from the tower.
+    text_tower, templates
+        How phrases will be embedded; the genes' own texts are embedded by the same tower, as they are.
+    transcriptome
+        The recipe; the default one if not given.
     work_dir
         Where finished shards of embedded texts are kept, so that a killed run goes on; default ``out_dir/shards``.
     """
     recipe = transcriptome or GeneTextConfig()
-    tower = TEXT_TOWERS[text.tower if text else "minilm"]()
+    tower = TEXT_TOWERS[text_tower]()
     genes = read_gene_texts(genes_dir)
     shared: dict[str, int] = {}  # texts that differ in letter case only (a gene and its ortholog) share a vector
     rows = [shared.setdefault(gene.text.casefold(), len(shared)) for gene in genes]
     vectors = embed_in_shards(list(shared), tower=tower, folder=work_dir or out_dir / "shards", progress=progress)[rows]
     human = np.array([gene.organism == "human" for gene in genes])
     table = GeneTable.from_vectors(vectors, reference=human, n_removed=recipe.removed_components)
-    templates = text.templates if text else TextConfig.model_fields["templates"].default
     config = ModelConfig(
         dim=tower.dim,
         text=TextConfig(tower=tower.name, fingerprint=tower.fingerprint, templates=templates),

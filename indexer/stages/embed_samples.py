@@ -1,0 +1,192 @@
+"""Stage ``embed_samples``: one vector a sample, from its expression alone.
+
+In: ``samples.parquet`` (only the columns that say where a row's numbers lie), the expression files, the model; or a starter's
+stored vectors, taken only if the same model made them. Out: ``vectors.npy``, (n_samples, dim) float16, L2-normalised, row =
+row of ``samples.parquet``. Memory is bounded by one block; finished shards survive a kill.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.parquet as pq
+
+from atlas.errors import ArtifactError
+from atlas.expression.align import GeneAligner
+from atlas.expression.source import ExpressionSource, open_source
+from atlas.expression.units import parse_unit
+from atlas.model.checkpoint import MODEL_FILES, model_hash
+from atlas.model.joint import JointModel
+from indexer.sources.starter import STARTER_SOURCE, read_starter
+from indexer.stage import Advance, BuildRequest, StageContext, StageResult
+
+_SHARD_ROWS = 4_096
+_PLACE = ("source_file", "source_row")  # the only columns of samples.parquet that are read: no text enters a vector
+_NORM_TOLERANCE = 2e-3  # float16 components, each off by up to 2**-12 of itself
+
+
+class EmbedSamples:
+    """Embed every sample of the release; see the module."""
+
+    name = "embed_samples"
+    version = 1
+    inputs = ("samples.parquet",)
+    outputs = ("vectors.npy",)
+
+    def params(self, request: BuildRequest) -> dict[str, Any]:
+        """Return the model by its hash and the declared unit."""
+        return {"model_hash": model_hash(request.model_dir), "unit": request.unit}
+
+    def sources(self, request: BuildRequest) -> tuple[Path, ...]:
+        """Return the expression files, the starter's vectors and the model's files."""
+        starter = () if request.starter is None else (request.starter / "vectors.npy", request.starter / "starter.json")
+        return (*request.counts, *starter, *(request.model_dir / name for name in MODEL_FILES))
+
+    def run(self, ctx: StageContext) -> StageResult:
+        """Embed shard by shard, then join the shards."""
+        model = JointModel.load(ctx.request.model_dir)
+        places = pq.read_table(ctx.folder / "samples.parquet", columns=list(_PLACE))
+        files, rows = (places[name].to_numpy().astype(np.int64) for name in _PLACE)
+        with ExitStack() as stack, ctx.progress(len(rows), "samples") as bar:
+            embedder = _Embedder(ctx.request, model, stack)
+            shards = []
+            for start in range(0, len(rows), _SHARD_ROWS):
+                path = ctx.work / f"vectors-{start:09d}.npy"
+                part = slice(start, start + _SHARD_ROWS)
+                if path.is_file():
+                    bar.advance(len(rows[part]))
+                else:
+                    vectors = embedder.embed(files[part], rows[part], bar=bar)
+                    _write_vectors(path, [vectors], shape=vectors.shape)
+                shards.append(path)
+        _write_vectors(ctx.out / "vectors.npy", _read_shards(shards), shape=(len(rows), model.dim))
+        from_starter = int((files == STARTER_SOURCE).sum())
+        notes = {
+            "model_hash": model.hash,
+            "dim": model.dim,
+            "n_from_starter": from_starter,
+            "coverage": embedder.coverage,
+        }
+        return StageResult(n_in=len(rows), n_out=len(rows), notes=notes)
+
+    def validate(self, ctx: StageContext) -> None:
+        """Re-read the vectors: shape, type, unit length."""
+        n = pq.read_metadata(ctx.folder / "samples.parquet").num_rows
+        vectors = np.load(ctx.out / "vectors.npy", mmap_mode="r", allow_pickle=False)
+        if vectors.dtype != np.float16 or vectors.ndim != 2 or len(vectors) != n:
+            raise ArtifactError(
+                f"vectors.npy is {vectors.dtype} {vectors.shape}, expected float16 with {n} rows.", kind="corrupt"
+            )
+        for start in range(0, n, _SHARD_ROWS):
+            lengths = np.linalg.norm(vectors[start : start + _SHARD_ROWS].astype(np.float32), axis=1)
+            if not (np.abs(lengths - 1.0) < _NORM_TOLERANCE).all():  # also false for NaN
+                row = start + int(np.flatnonzero(~(np.abs(lengths - 1.0) < _NORM_TOLERANCE))[0])
+                raise ArtifactError(f"Row {row} of vectors.npy is not L2-normalised.", kind="corrupt")
+
+
+@dataclass
+class _Embedder:
+    """Opens each source once and keeps it open for all shards."""
+
+    request: BuildRequest
+    model: JointModel
+    stack: ExitStack
+    coverage: dict[str, dict[str, Any]] = field(default_factory=dict)
+    _sources: dict[int, tuple[ExpressionSource, GeneAligner]] = field(default_factory=dict)
+    _stored: npt.NDArray[np.float16] | None = None
+
+    def embed(
+        self, files: npt.NDArray[np.int64], rows: npt.NDArray[np.int64], *, bar: Advance
+    ) -> npt.NDArray[np.float16]:
+        """Return the float16 vectors of rows ``rows`` of files ``files``, in that order."""
+        vectors = np.empty((len(rows), self.model.dim), dtype=np.float16)
+        for number in np.unique(files):
+            mine = np.flatnonzero(files == number)
+            mine = mine[np.argsort(rows[mine], kind="stable")]  # sources are read in their own order
+            done = 0
+            for part in self._vectors(int(number), rows[mine]):
+                vectors[mine[done : done + len(part)]] = part
+                done += len(part)
+                bar.advance(len(part))
+        return vectors
+
+    def _vectors(self, number: int, rows: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.float16]]:
+        """Yield the vectors of increasing rows of one source."""
+        if number == STARTER_SOURCE:
+            yield self._starter_vectors()[rows]
+            return
+        source, aligner = self._source(number)
+        for _, matrix in source.blocks(rows):
+            yield self.model.embed_expression(aligner.align(matrix)).astype(np.float16)
+
+    def _source(self, number: int) -> tuple[ExpressionSource, GeneAligner]:
+        if number not in self._sources:
+            unit = None if self.request.unit is None else parse_unit(self.request.unit)
+            source = self.stack.enter_context(open_source(self.request.counts[number], unit=unit))
+            aligner = GeneAligner(source.genes, source.symbols, genes=self.model.genes)
+            covered = aligner.coverage
+            self.coverage[source.path.name] = {"n_given": covered.n_given, "n_covered": covered.n_covered}
+            self._sources[number] = source, aligner
+        return self._sources[number]
+
+    def _starter_vectors(self) -> npt.NDArray[np.float16]:
+        if self._stored is None:
+            if self.request.starter is None:
+                raise ArtifactError(
+                    "samples.parquet names a starter, but none was given. Give --starter.", kind="stale"
+                )
+            _check_starter_model(self.request.starter, model=self.model)
+            self._stored = read_starter(self.request.starter).vectors
+        return self._stored
+
+
+def _check_starter_model(starter: Path, *, model: JointModel) -> None:
+    """Refuse stored vectors of another model: cosines between two models mean nothing."""
+    path = starter / "starter.json"
+    try:
+        seen = json.loads(path.read_text(encoding="utf-8"))["model_hash"]
+    except FileNotFoundError as error:
+        raise ArtifactError(f"{path} is missing. Fetch the starter again.", kind="missing") from error
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise ArtifactError(
+            f"{path} does not name the model of its vectors. Fetch the starter again.", kind="corrupt"
+        ) from error
+    if seen != model.hash:
+        raise ArtifactError(
+            f"The starter's vectors were made by model {str(seen)[:12]}, but {model.folder} is model {model.hash[:12]}. "
+            "Give the model the starter was made with, or build from expression files.",
+            kind="incompatible",
+            details={"seen": seen, "expected": model.hash},
+        )
+
+
+def _write_vectors(path: Path, parts: Iterable[npt.NDArray[np.float16]], *, shape: tuple[int, int]) -> None:
+    """Write an ``.npy`` file part by part, so that it is either whole or absent.
+
+    Plain writes, not a writable memory map: on a full disk a map kills the process, a write raises ``OSError``.
+    """
+    unfinished = path.with_suffix(".tmp")
+    with unfinished.open("wb") as stream:
+        header = {"descr": "<f2", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(stream, header)
+        for part in parts:
+            stream.write(np.ascontiguousarray(part, dtype="<f2").data)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(unfinished, path)
+
+
+def _read_shards(paths: Iterable[Path]) -> Iterator[npt.NDArray[np.float16]]:
+    for path in paths:
+        yield np.load(path, mmap_mode="r", allow_pickle=False)
+
+
+STAGE = EmbedSamples()
