@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from atlas.expression.genes import GeneMap
     from atlas.expression.matrix import ExpressionMatrix
     from atlas.model.joint import JointModel
-    from atlas.vectors.calibration import Calibration
+    from atlas.vectors.calibration import Calibration, ScoreKind
     from atlas.vectors.index import VectorIndex
     from atlas.vectors.store import VectorStore
 
@@ -130,9 +130,8 @@ class Atlas:
         if mode != "semantic" and len(rows):
             lexical = self._lexical_ranks(query.text, filters, k=k)
             rows = self._merge(mode, rows, lexical, k=k)
-            scores = self._store.scores(vector[0], rows)
-        best = float(scores.max()) if len(scores) else -1.0
-        no_match = mode != "lexical" and self._calibration.no_match(best, kind="text")
+            scores = self._store.exact_scores(vector[0], rows)
+        no_match = mode != "lexical" and self._calibration.no_match(vector[0], index=self._index)
         hits = self._hits(rows, scores, kind="text", lexical=lexical)
         return SearchResult(
             release=self.release.name,
@@ -237,7 +236,7 @@ class Atlas:
         summary = self._clusters.summary(cluster)
         members = np.flatnonzero(self._samples.cluster == cluster)
         centroid = self._clusters.centroid(members)
-        scores = self._store.scores(centroid, members)
+        scores = self._store.exact_scores(centroid, members)
         order = np.lexsort((members, -scores))[:n_samples]
         top = self._hits(members[order], scores[order], kind="sample")
         return self._clusters.detail(summary, members, top_samples=top)
@@ -302,7 +301,7 @@ class Atlas:
 
     @cached_property
     def _calibration(self) -> Calibration:
-        from atlas.vectors.calibration import Calibration
+        from atlas.vectors.calibration import Calibration, ScoreKind
 
         return Calibration.load(self.release.path("calibration.json"))
 
@@ -390,9 +389,9 @@ class Atlas:
         return frozenset(self._model.genes.symbols)
 
     def _hits(
-        self, rows: np.ndarray, scores: np.ndarray, *, kind: str, lexical: dict[int, int] | None = None
+        self, rows: np.ndarray, scores: np.ndarray, *, kind: ScoreKind, lexical: dict[int, int] | None = None
     ) -> tuple[Hit, ...]:
-        percentiles = self._calibration.percentile(scores, kind=kind)
+        percentiles = self._calibration.percentile(scores, kind=kind, rows=rows)
         return tuple(
             Hit(
                 rank=rank,
