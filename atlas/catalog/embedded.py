@@ -120,12 +120,12 @@ class EmbeddedPostgres:
             self._register()
             try:
                 self._start(deadline)
+                return self._parameters()
             except DatabaseUnavailableError:
                 raise  # still recovering: leave it to it, or every retry would begin anew
             except BaseException:
                 self._release()
                 raise
-            return self._parameters()
 
     def close(self) -> None:
         """Give the handle back; the last one out stops the server. Does nothing in a forked child that never used it."""

@@ -57,7 +57,7 @@ def _start_token_ps(pid: int) -> str | None:
 def _ps(pid: int, columns: str) -> str:
     try:
         done = subprocess.run(
-            ["ps", "-o", columns, "-p", str(pid)], capture_output=True, text=True, check=False, timeout=10
+            ["ps", "-ww", "-o", columns, "-p", str(pid)], capture_output=True, text=True, check=False, timeout=10
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""
