@@ -42,6 +42,8 @@ _LIBRARY_WEIGHT = {
 _OTHER_LIBRARY_WEIGHT = 0.6
 _HYPHENATED = frozenset({"Tabula_Sapiens", "Achilles_fitness_decrease", "Achilles_fitness_increase"})
 _AGREEMENT = 0.5  # share of a term's merit that the agreement of other libraries can add, per full word overlap
+_CLUSTER_OF_DIFFERENTIATION = re.compile(r"\b[Cc]d(\d+)")
+_DANGLING = frozenset("a an and by due for from in into of on or the to via with -".split())
 _FILLERS = frozenset(
     "a an and by cell cells during due early for from human in into late like mouse negative of on or other positive process "
     "regulation response the to tissue type unspecified v1 v2 via with".split()
@@ -50,12 +52,22 @@ _FILLERS = frozenset(
 
 @dataclass(frozen=True)
 class KeywordRow:
-    """One matched term of a cluster."""
+    """One matched term of a cluster.
+
+    Attributes
+    ----------
+    score, z
+        Cosine with the cluster's mean vector, and its z-score over all terms.
+    distinct
+        How much more the term fits this cluster than the atlas as a whole: z-score of the cosine with the cluster's mean
+        less the mean of all clusters. It ranks terms for a label; terms that fit every cluster name none.
+    """
 
     library: str
     term: str
     score: float
     z: float
+    distinct: float
 
 
 @dataclass(frozen=True)
@@ -72,8 +84,8 @@ class Label:
 def label_from_terms(keywords: Sequence[KeywordRow]) -> tuple[str, ...]:
     """Return candidate labels of one cluster, best first; empty without keywords.
 
-    A term counts by its z-score, by how directly its library names samples, and by how many other libraries have its words
-    among their best terms.
+    A term counts by how distinct it is, by how directly its library names samples, and by how many other libraries have
+    its words among their best terms. Terms of more than five words come last, cut.
     """
     words_of = {row: _content_words(row) for row in keywords}
     libraries: dict[str, set[str]] = {}
@@ -86,28 +98,32 @@ def label_from_terms(keywords: Sequence[KeywordRow]) -> tuple[str, ...]:
         if not text or not words:
             continue
         agreeing = sum(len(libraries[word] - {_family(row.library)}) for word in words) / len(words)
-        value = max(row.z, 0.0) * _LIBRARY_WEIGHT.get(row.library, _OTHER_LIBRARY_WEIGHT) * (1 + _AGREEMENT * agreeing)
+        weight = _LIBRARY_WEIGHT.get(row.library, _OTHER_LIBRARY_WEIGHT)
+        value = max(row.distinct, 0.0) * weight * (1 + _AGREEMENT * agreeing)
         merit[text] = max(merit.get(text, 0.0), value)
-    return tuple(sorted(merit, key=lambda text: (len(text.split()) > MAX_WORDS, -merit[text], text)))
+    ranked = sorted(merit, key=lambda text: (n_words(text) > MAX_WORDS, -merit[text], text))
+    return tuple(dict.fromkeys(_cut(text) for text in ranked))
 
 
 def readable_label(row: KeywordRow) -> str:
-    """Return a term as a label: ids cut, tissue and cell type joined, at most five words, sentence case."""
+    """Return a term as a label: ids cut, tissue and cell type joined, sentence case."""
     text = readable_term(row.term)
     if row.library in _HYPHENATED and "-" in text:
         first, _, rest = text.partition("-")
-        text = rest if first.casefold() in rest.casefold() else f"{first} {rest}"
-    words = [_lower_title_case(word) for word in text.replace("_", " ").split()][:MAX_WORDS]
-    while words and words[-1].casefold() in _FILLERS - {"cell", "cells", "tissue"}:
-        words.pop()
-    label = " ".join(words)
+        text = rest if _words(first) & _words(rest) else f"{first} {rest}"
+    label = " ".join(_lower_title_case(word) for word in text.replace("_", " ").split())
     return label[:1].upper() + label[1:]
+
+
+def n_words(label: str) -> int:
+    """Count the words of a label; the stroke that joins two terms is none."""
+    return sum(word != "/" for word in label.split())
 
 
 def make_unique(candidates: Sequence[str], taken: set[str]) -> str:
     """Return the best label not taken yet (case-insensitive): the first, joined by a further one, or numbered."""
     first = candidates[0]
-    joined = [f"{first} / {other}" for other in candidates[1:]]
+    joined = sorted((f"{first} / {other}" for other in candidates[1:]), key=lambda label: n_words(label) > MAX_WORDS)
     for label in (first, *joined):
         if label.casefold() not in taken:
             return label
@@ -164,9 +180,9 @@ def label_clusters(
 def evidence_for(label: str, rows: Sequence[KeywordRow]) -> tuple[KeywordRow, ...]:
     """Return the keywords that share a word with the label, then the strongest others; at most twelve."""
     said = _words(label)
-    return tuple(sorted(rows, key=lambda row: (not (_content_words(row) & said), -row.z, row.library, row.term)))[
-        :_N_EVIDENCE
-    ]
+    return tuple(
+        sorted(rows, key=lambda row: (not (_content_words(row) & said), -row.distinct, row.library, row.term))
+    )[:_N_EVIDENCE]
 
 
 def check_title(reply: str) -> str | None:
@@ -183,8 +199,8 @@ def check_title(reply: str) -> str | None:
 def keyword_lines(rows: Sequence[KeywordRow]) -> str:
     """Return the keywords as a prompt shows them: a line a library, strongest library and term first."""
     groups: dict[str, list[str]] = {}
-    for row in sorted(rows, key=lambda row: (-row.z, row.library, row.term)):
-        groups.setdefault(row.library, []).append(f"{readable_term(row.term)} ({row.z:.1f})")
+    for row in sorted(rows, key=lambda row: (-row.distinct, row.library, row.term)):
+        groups.setdefault(row.library, []).append(f"{readable_term(row.term)} ({row.distinct:.1f})")
     return "\n".join(f"{library}: {'; '.join(terms)}" for library, terms in groups.items())
 
 
@@ -210,9 +226,16 @@ def _ask(rows: Sequence[KeywordRow], complete: Callable[[str, int], str], *, pro
     return _Asked(filled, reply, None)
 
 
+def _cut(label: str) -> str:
+    words = label.split()[:MAX_WORDS] if n_words(label) > MAX_WORDS else label.split()
+    while len(words) > 1 and words[-1].casefold() in _DANGLING:
+        words.pop()
+    return " ".join(words).rstrip(",")
+
+
 def _lower_title_case(word: str) -> str:
-    plain = word.strip("(),'")
-    return word.lower() if len(plain) > 1 and plain.isalpha() and plain[1:].islower() else word
+    parts = [part.lower() if part[1:].islower() and part.strip("(),'").isalpha() else part for part in word.split("-")]
+    return _CLUSTER_OF_DIFFERENTIATION.sub(r"CD\1", "-".join(parts))
 
 
 def _words(text: str) -> set[str]:

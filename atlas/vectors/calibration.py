@@ -74,8 +74,15 @@ class Calibration:
     term_vectors: np.ndarray
 
     @classmethod
-    def load(cls, path: Path) -> Calibration:
-        """Read ``calibration.json`` and the two files beside it.
+    def load(cls, path: Path, *, terms: Path | None = None) -> Calibration:
+        """Read ``calibration.json``, ``calibration.npz`` beside it, and the vocabulary's vectors.
+
+        Parameters
+        ----------
+        path
+            ``calibration.json``.
+        terms
+            ``term_vectors.npy``; default: beside ``path``.
 
         Raises
         ------
@@ -86,14 +93,14 @@ class Calibration:
             table = CalibrationTable.model_validate_json(path.read_text(encoding="utf-8"))
             with np.load(path.with_suffix(".npz"), allow_pickle=False) as arrays:
                 mean, deviation = arrays["mean"], arrays["deviation"]
-            terms = np.load(path.with_name("term_vectors.npy"), allow_pickle=False)
+            term_vectors = np.load(terms or path.with_name("term_vectors.npy"), allow_pickle=False)
         except FileNotFoundError as error:
             raise ArtifactError(f"{error.filename} does not exist. Verify the release.", kind="missing") from error
         except (ValidationError, ValueError, KeyError, OSError, BadZipFile) as error:
             raise ArtifactError(
                 f"{path} and the files beside it are no calibration ({error}).", kind="corrupt"
             ) from error
-        return cls(table, mean, deviation, terms.astype(np.float32))
+        return cls(table, mean, deviation, term_vectors.astype(np.float32))
 
     def save(self, folder: Path) -> None:
         """Write ``calibration.json`` and ``calibration.npz``; the same calibration gives the same bytes."""
