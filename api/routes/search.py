@@ -30,7 +30,8 @@ async def phrase(
     """Return the ``k`` samples that answer a phrase best.
 
     ``semantic`` needs the release alone; ``lexical`` and ``hybrid`` need the database and answer 503 with ``Retry-After``
-    while it is away. A phrase that is an accession goes to that record (404 if there is none). ``no_match: true`` says that no sample answers better than it answers phrases that mean nothing here.
+    while it is away. A phrase that is an accession goes to that record (404 if there is none). ``no_match: true`` says that
+    no sample answers better than it answers phrases that mean nothing here.
     """
     check_k(query.k, settings)
     text = read_phrase(query.q, settings).text
