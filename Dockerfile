@@ -1,4 +1,4 @@
-# One image for every service: `geo-atlas serve --no-ui`, `geo-atlas serve --no-api`, `geo-atlas build ...`.
+# One image for every service: `serve` (API and pages), `serve --no-ui` (API alone), `build ...`.
 #   docker build -t geo-atlas .                             CPU
 #   docker build -t geo-atlas:gpu --build-arg DEVICE=gpu .  NVIDIA GPU (CUDA 12)
 # TORCH_INDEX may name a package index that holds torch without CUDA libraries: the CPU image is then some 2 GB smaller.

@@ -1,8 +1,8 @@
-"""The processes that ``geo-atlas serve`` starts: ``python -P -m cli.children api|ui``.
+"""The services, one process each: ``python -P -m cli.children api|ui [--with-parent]``; ``geo-atlas serve`` starts both.
 
 ``-P`` keeps the current folder off the import path, so folders there that are called ``api``, ``ui`` or ``atlas`` are never
-imported; the pages are started by the absolute path of their file. A child ends when its standard input ends: that pipe is
-held by the parent alone, so a parent that is killed takes its children along.
+imported; the pages are started by the absolute path of their file. With ``--with-parent`` a service ends when its standard
+input ends: that pipe is held by the parent alone, so a parent that is killed takes its children along.
 """
 
 from __future__ import annotations
@@ -24,15 +24,19 @@ from atlas.settings import load_settings
 GRACE_S = 10.0
 """How long a child may take to end by itself."""
 
+WITH_PARENT = "--with-parent"
+
 
 def main(argv: Sequence[str]) -> int:
     """Run one service until it is told to stop; return the exit status."""
     services = {"api": run_api, "ui": run_ui}
     try:
-        if len(argv) != 1 or argv[0] not in services:
+        name, *options = argv or [""]
+        if name not in services or options not in ([], [WITH_PARENT]):
             raise ConfigError(f"{' '.join(argv)!r} is no service of this program: expected api or ui.")
-        _end_with_parent()
-        services[argv[0]]()
+        if options:
+            threading.Thread(target=_wait_for_parent, name="parent-watch", daemon=True).start()
+        services[name]()
     except AtlasError as error:
         typer.echo(error.message, err=True)
         return error.exit_code
@@ -42,6 +46,7 @@ def main(argv: Sequence[str]) -> int:
 def run_api() -> None:
     """Serve REST over the current release, as the settings say."""
     import uvicorn
+
     from api.main import create_app
 
     settings = load_settings()
@@ -58,11 +63,13 @@ def run_api() -> None:
 
 
 def run_ui() -> None:
-    """Serve the pages; they find the API through ``GEO_ATLAS_API_URL``."""
+    """Serve the pages; they find the API at ``GEO_ATLAS_API_URL``."""
     from streamlit.web import cli as streamlit_cli
 
-    host, port = os.environ["GEO_ATLAS_UI_HOST"], os.environ["GEO_ATLAS_UI_PORT"]
-    streamlit_cli.main(["run", str(page_path()), *page_flags(host=host, port=int(port))], standalone_mode=False)
+    settings = load_settings()
+    flags = page_flags(host=settings.ui_host, port=settings.ui_port)
+    url = settings.api_url or f"http://{settings.api_host}:{settings.api_port}"
+    streamlit_cli.main(["run", str(page_path()), *flags, "--", url], standalone_mode=False)
 
 
 def page_path() -> Path:
@@ -98,13 +105,12 @@ def page_flags(*, host: str, port: int) -> list[str]:
     return [f"--{name}={value}" for name, value in options.items()]
 
 
-def _end_with_parent() -> None:
-    threading.Thread(target=_wait_for_parent, name="parent-watch", daemon=True).start()
-
-
 def _wait_for_parent() -> None:
     while os.read(0, 4096):
         continue
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):  # the parent read them; a farewell into a broken pipe would stop the service from stopping
+        os.dup2(nowhere, stream)
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(GRACE_S)
     os._exit(1)

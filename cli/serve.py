@@ -25,7 +25,7 @@ from pydantic import SecretStr
 import atlas
 from atlas.errors import ConfigError, ResourceError
 from atlas.settings import Settings
-from cli.children import GRACE_S
+from cli.children import GRACE_S, WITH_PARENT
 
 _POLL_S = 0.2
 _PRIVATE = ("GEO_ATLAS_DATABASE_URL", "GEO_ATLAS_LLM_API_KEY", "OPENAI_API_KEY")
@@ -155,7 +155,7 @@ def _url(host: str, port: int) -> str:
 
 def _start(service: Service) -> _Child:
     process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "cli.children", service.name],
+        [sys.executable, "-P", "-m", "cli.children", service.name, WITH_PARENT],
         stdin=subprocess.PIPE,  # held open for our lifetime: its end tells the child that we are gone
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
