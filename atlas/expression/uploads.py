@@ -6,13 +6,12 @@ import io
 from pathlib import Path
 from typing import BinaryIO
 
-import numpy as np
-
 from atlas.errors import InputError, TooLargeError
 from atlas.expression import hdf5
 from atlas.expression.genes import GeneMap
+from atlas.expression.isolated import read_h5ad_isolated
 from atlas.expression.limits import Limits
-from atlas.expression.matrix import ExpressionMatrix, build_matrix
+from atlas.expression.matrix import ExpressionMatrix
 from atlas.expression.tables import Orientation, read_table
 from atlas.expression.units import Unit
 from atlas.settings import Settings
@@ -62,7 +61,7 @@ def read_upload(
         raise InputError("The file is empty. Expected a CSV or TSV table, or an h5ad file.")
     label = Path(name).name[:100] or "the file"
     if raw.startswith(hdf5.SIGNATURE):
-        return _read_h5ad(raw, label=label, unit=unit, limits=limits)
+        return read_h5ad_isolated(raw, name=label, unit=unit, limits=limits)
     return read_table(
         io.BytesIO(raw),
         name=label,
@@ -73,19 +72,3 @@ def read_upload(
         genes=genes,
         orientation=orientation,
     )
-
-
-def _read_h5ad(raw: bytes, *, label: str, unit: Unit | None, limits: Limits) -> ExpressionMatrix:
-    from atlas.expression.h5ad import H5adSource
-
-    with H5adSource(Path(label), unit=unit, stream=io.BytesIO(raw), limits=limits) as source:
-        blocks = [matrix for _, matrix in source.blocks()]
-        if not blocks:
-            raise InputError(f"{label} holds no sample.")
-        return build_matrix(
-            np.concatenate([block.values for block in blocks]),
-            genes=source.genes,
-            sample_ids=source.sample_ids,
-            unit=blocks[0].units[0],
-            symbols=source.symbols,
-        )

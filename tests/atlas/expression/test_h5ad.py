@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import scipy.sparse as sp
 from expression_files import counts, ensembl, write_column
 
 from atlas.errors import InputError, TooLargeError
+from atlas.expression.h5ad import H5adSource
 from atlas.expression.limits import Limits
 from atlas.expression.source import open_source
 from atlas.expression.units import Unit
@@ -19,6 +21,7 @@ from atlas.expression.uploads import read_upload
 from atlas.settings import Settings
 
 N, G = 11, 9
+LIMITS = Limits(max_bytes=1 << 20, max_expanded_bytes=1 << 24, max_samples=100)
 VALUES = counts(G, N).T.astype(np.float32)
 VALUES[VALUES < 18] = 0
 
@@ -199,18 +202,17 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", sorted(HOSTILE))
-@pytest.mark.parametrize("way", ["file", "upload"])
+@pytest.mark.parametrize("way", ["file", "stream"])
 def test_hostile_file_gets_a_typed_answer(tmp_path: Path, name: str, way: str) -> None:
     path = write_h5ad(tmp_path / "a.h5ad")
     with h5py.File(path, "a") as file:
         HOSTILE[name](file)
 
     def read() -> None:
-        if way == "upload":
-            read_upload("a.h5ad", path.read_bytes(), Settings())
-        else:
-            with open_source(path) as source:
-                list(source.blocks())
+        stream = io.BytesIO(path.read_bytes())
+        source = open_source(path) if way == "file" else H5adSource(path, stream=stream, limits=LIMITS)
+        with source:
+            list(source.blocks())
 
     with pytest.raises(InputError):
         read()
@@ -253,8 +255,6 @@ def test_sparse_bomb_is_stopped_by_its_dense_size(tmp_path: Path) -> None:
 
 
 def test_one_long_text_named_many_times_is_stopped(tmp_path: Path) -> None:
-    from atlas.expression.h5ad import H5adSource
-
     path = tmp_path / "a.h5ad"
     with h5py.File(path, "w") as file:
         write_frame(file, "obs", ["x" * 100_000] * 50)
@@ -284,3 +284,28 @@ def test_nan_in_an_upload_is_refused(tmp_path: Path) -> None:
     raw = write_h5ad(tmp_path / "a.h5ad", values=values, kind="dense").read_bytes()
     with pytest.raises(InputError, match="no finite value"):
         read_upload("a.h5ad", raw, Settings(), unit=Unit.TPM)
+
+
+def test_a_file_that_crashes_its_reader_is_a_typed_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = write_h5ad(tmp_path / "a.h5ad").read_bytes()
+    crash = ("-c", "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
+    monkeypatch.setattr("atlas.expression.isolated._MODULE", crash)
+    with pytest.raises(InputError, match="gave up on it"):
+        read_upload("a.h5ad", raw, Settings())
+
+
+def test_a_file_that_takes_too_long_is_a_typed_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = write_h5ad(tmp_path / "a.h5ad").read_bytes()
+    monkeypatch.setattr("atlas.expression.isolated._MODULE", ("-c", "import time; time.sleep(60)"))
+    monkeypatch.setattr("atlas.expression.isolated._TIMEOUT_S", 0.2)
+    with pytest.raises(InputError, match="took longer than 0.2 seconds"):
+        read_upload("a.h5ad", raw, Settings())
+
+
+def test_the_reader_imports_nothing_from_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = write_h5ad(tmp_path / "a.h5ad").read_bytes()
+    for name in ("atlas", "h5py", "numpy"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise SystemExit('decoy')")
+    monkeypatch.chdir(tmp_path)
+    np.testing.assert_array_equal(read_upload("a.h5ad", raw, Settings()).values, VALUES)
