@@ -1,12 +1,13 @@
 """The application object: ``create_app(settings)`` wires rooms together and reads nothing at import.
 
-Served as ``uvicorn.Server(uvicorn.Config(create_app(settings)))``, or ``uvicorn --factory api.main:create_app``.
+Served as ``uvicorn.Server(uvicorn.Config(create_app(settings), **SERVER_OPTIONS))`` or ``uvicorn --factory api.main:create_app``.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import anyio.to_thread
 from fastapi import APIRouter, Depends, FastAPI
@@ -29,6 +30,14 @@ Every answer names its release, in the field `release` and the header `X-Geo-Atl
 `{"error": {"code", "message", "details", "request_id"}}`. Unknown query parameters are refused. Fields may be added to
 answers, never renamed or removed within `/v1`. Cursors are opaque.
 """
+SERVER_OPTIONS: dict[str, Any] = {
+    "access_log": False,  # ours names no query string
+    "server_header": False,
+    "ws": "none",
+    "h11_max_incomplete_event_size": 256 * 1024,  # the longest phrase, percent-encoded, must reach our own check
+}
+"""What ``uvicorn.Config`` is to be given beside the application, host and port."""
+
 _ROUTERS = (search, samples, transcriptomes, clusters, map, releases, health)
 
 

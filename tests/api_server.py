@@ -11,13 +11,13 @@ from contextlib import contextmanager
 import uvicorn
 from fastapi import FastAPI
 
+from api.main import SERVER_OPTIONS
+
 
 @contextmanager
 def served(app: FastAPI) -> Iterator[str]:
     """Yield the base address; stops the server and waits for it at the end."""
-    config = uvicorn.Config(
-        app, log_config=None, access_log=False, lifespan="on", ws="none", h11_max_incomplete_event_size=256 * 1024
-    )
+    config = uvicorn.Config(app, log_config=None, lifespan="on", **SERVER_OPTIONS)
     server = uvicorn.Server(config)
     listener = socket.create_server(("127.0.0.1", 0))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
