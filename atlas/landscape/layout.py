@@ -17,6 +17,7 @@ from atlas.landscape.neighbours import NeighbourGraph
 from atlas.vectors.store import VectorStore
 
 _INIT_EXTENT = 10.0
+_INIT_NOISE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,8 @@ def _umap(graph: NeighbourGraph, start: np.ndarray, parameters: LayoutParameters
     from umap.umap_ import find_ab_params, fuzzy_simplicial_set, simplicial_set_embedding
 
     random_state = np.random.RandomState(parameters.seed)
+    # equal samples must not start at one point: UMAP divides by the extent of the start
+    start = start + random_state.normal(scale=_INIT_NOISE, size=start.shape).astype(np.float32)
     own = np.arange(graph.n, dtype=np.int32)[:, None]
     indices = np.hstack([own, graph.indices])
     distances = np.hstack([np.zeros_like(own, np.float32), np.clip(1.0 - graph.similarities, 0.0, 2.0)])

@@ -58,7 +58,7 @@ class NeighbourGraph:
             If the file is missing, unreadable, or no neighbour graph.
         """
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            with path.open("rb") as handle, np.load(handle, allow_pickle=False) as arrays:
                 graph = cls(arrays["indices"], arrays["similarities"])
         except FileNotFoundError as error:
             raise ArtifactError(f"{path} does not exist. Verify the release.", kind="missing") from error

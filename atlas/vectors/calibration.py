@@ -91,7 +91,7 @@ class Calibration:
         """
         try:
             table = CalibrationTable.model_validate_json(path.read_text(encoding="utf-8"))
-            with np.load(path.with_suffix(".npz"), allow_pickle=False) as arrays:
+            with path.with_suffix(".npz").open("rb") as handle, np.load(handle, allow_pickle=False) as arrays:
                 mean, deviation = arrays["mean"], arrays["deviation"]
             term_vectors = np.load(terms or path.with_name("term_vectors.npy"), allow_pickle=False)
         except FileNotFoundError as error:

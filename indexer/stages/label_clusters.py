@@ -95,7 +95,7 @@ class LabelClusters:
         series = pq.read_table(ctx.folder / "samples.parquet", columns=["series_ids"])["series_ids"].to_pylist()
         rows = [_row(cluster, labels[cluster], _members(series, clusters, cluster)) for cluster in sorted(labels)]
         pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), ctx.out / "labels.parquet")
-        methods = Counter(label.method for label in labels.values())
+        methods: Counter[str] = Counter(label.method for label in labels.values())
         notes: dict[str, Any] = {**methods, "llm_model": None if model is None else model.model}
         return StageResult(
             n_in=len(rows), n_out=len(rows), notes={**notes, "single_study": sum(r["single_study"] for r in rows)}
