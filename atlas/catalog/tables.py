@@ -38,9 +38,11 @@ NAMING = {
     "fk": "fk_%(table_name)s_%(referred_table_name)s",
 }
 
-NOT_WORDS = "/_.-"
-"""Characters the English parser would keep inside one token ("heart/lung", "SARS-CoV-2"): read as blanks, also in queries."""
+NOT_WORDS = "/_.-<>&@"
+"""Characters read as blanks, also in queries: the English parser would keep them inside one token ("heart/lung",
+"SARS-CoV-2"), or take what follows for markup and drop it ("<script>")."""
 
+_GAP = "of of of"  # stop words count as positions: no "quoted phrase" spans two fields
 _MAX_PART_CHARS = 50_000  # a tsvector holds at most 1 MiB; one monstrous field must not stop a whole load
 
 
@@ -67,17 +69,18 @@ def _child_of(table: str, *columns: str) -> ForeignKeyConstraint:
 def _document() -> str:
     """Return the expression of the searchable text; immutable, since it names its configuration."""
     parts = (
-        ("A", "sample_id || ' ' || series_text || ' ' || title"),
-        ("B", "tissue || ' ' || source_name"),
-        ("C", "characteristics || ' ' || caption"),
-        ("D", "series_titles"),
+        ("A", ("sample_id", "series_text", "title")),
+        ("B", ("tissue", "source_name")),
+        ("C", ("characteristics", "caption")),
+        ("D", ("series_titles",)),
     )
     blanks = " " * len(NOT_WORDS)
-    return " || ".join(
-        f"setweight(to_tsvector('english'::regconfig, translate(left({text}, {_MAX_PART_CHARS}), "
-        f"'{NOT_WORDS}', '{blanks}')), '{weight}')"
-        for weight, text in parts
-    )
+    vectors = []
+    for weight, fields in parts:
+        joined = " || ".join(f"' {_GAP} ' || {field}" for field in fields)
+        plain = f"translate(left({joined}, {_MAX_PART_CHARS}), '{NOT_WORDS}', '{blanks}')"
+        vectors.append(f"setweight(to_tsvector('english'::regconfig, {plain}), '{weight}')")
+    return " || ".join(vectors)
 
 
 class ReleaseRow(Base):

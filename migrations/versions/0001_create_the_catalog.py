@@ -14,12 +14,12 @@ depends_on = None
 SCHEMA = "atlas"
 
 DOCUMENT = " || ".join(
-    f"setweight(to_tsvector('english'::regconfig, translate(left({text}, 50000), '/_.-', '    ')), '{weight}')"
+    f"setweight(to_tsvector('english'::regconfig, translate(left({text}, 50000), '/_.-<>&@', '        ')), '{weight}')"
     for weight, text in (
-        ("A", "sample_id || ' ' || series_text || ' ' || title"),
-        ("B", "tissue || ' ' || source_name"),
-        ("C", "characteristics || ' ' || caption"),
-        ("D", "series_titles"),
+        ("A", "' of of of ' || sample_id || ' of of of ' || series_text || ' of of of ' || title"),
+        ("B", "' of of of ' || tissue || ' of of of ' || source_name"),
+        ("C", "' of of of ' || characteristics || ' of of of ' || caption"),
+        ("D", "' of of of ' || series_titles"),
     )
 )
 
