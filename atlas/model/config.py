@@ -45,10 +45,10 @@ class GeneTextConfig(_Strict):
 
     tower: Literal["gene_text"] = "gene_text"
     standardisation: Literal["rank", "z"] = "rank"  # within a sample, over its measured genes
-    power: float = Field(2.0, gt=0, le=8)  # weight = positive part of the standardised expression to this power
+    power: float = Field(2.5, gt=0, le=8)  # weight = positive part of the standardised expression to this power
     top_genes: int | None = Field(None, ge=1)  # keep only the strongest genes; null keeps all positive ones
     clip: float = Field(8.0, gt=0)  # largest standardised expression
-    deviation_floor: float = Field(0.1, gt=0)  # smallest deviation of a gene, in units of the standardisation
+    deviation_floor: float = Field(1.0, gt=0)  # smallest deviation of a gene; 1 is the spread of all genes in a sample
     shrinkage_studies: float = Field(2.0, ge=0)  # variance is shrunk to the median as if seen in this many more studies
     removed_components: int = Field(0, ge=0)  # leading components of the gene texts taken out of both towers
 

@@ -146,8 +146,7 @@ class GeneTextTower:
             coverage=aligned.coverage,
         )
         scores = standardise(log_expression(one)[0], kind=self._config.standardisation)
-        above = (np.nan_to_num(scores, nan=-np.inf) - self._mean) / self._deviation
-        above[np.isnan(above)] = 0.0  # -inf / inf: neither measured nor known
+        above = np.where(np.isnan(scores), 0.0, (scores - self._mean) / self._deviation)
         weights = np.clip(above, 0.0, self._config.clip) ** self._config.power
         top = self._config.top_genes
         if top is not None and np.count_nonzero(weights) > top:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
@@ -186,8 +187,25 @@ def _load_transformer(folder: Path, *, threads: int | None) -> tuple[Any, Any]:
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.enable_truncation(MINILM_MAX_TOKENS)
     tokenizer.no_padding()
-    model = AutoModel.from_pretrained(str(folder), local_files_only=True, use_safetensors=True, dtype=torch.float32)
+    with _quiet_transformers():
+        model = AutoModel.from_pretrained(str(folder), local_files_only=True, use_safetensors=True, dtype=torch.float32)
     return tokenizer, model.eval()
+
+
+@contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """Silence its progress bar and its report of the unused pooler; both would land among our own lines."""
+    from transformers.utils import logging as hf_logging
+
+    verbosity, had_bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
+    hf_logging.set_verbosity_error()
+    hf_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        hf_logging.set_verbosity(verbosity)
+        if had_bars:
+            hf_logging.enable_progress_bar()
 
 
 def _length_buckets(lengths: Sequence[int], *, batch_tokens: int) -> list[np.ndarray]:

@@ -1,0 +1,153 @@
+"""A model folder: round trip, hash, and every way it can be wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from safetensors.numpy import load_file, save_file
+from toy_model import toy_parts, write_toy_model
+
+from atlas.errors import ArtifactError
+from atlas.model.checkpoint import MODEL_FILES, model_hash, read_model, write_model
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return write_toy_model(tmp_path / "model", 20, n_mouse=4)
+
+
+def damage_tensor(folder: Path, name: str, tensor: np.ndarray | None) -> None:
+    tensors = dict(load_file(folder / "model.safetensors"))
+    tensors.pop(name)
+    if tensor is not None:
+        tensors[name] = tensor
+    save_file(tensors, folder / "model.safetensors")
+
+
+def damage_config(folder: Path, **changes: object) -> None:
+    raw = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(raw | changes))
+
+
+def test_model_round_trip(folder: Path) -> None:
+    written, read = toy_parts(20, n_mouse=4), read_model(folder)
+    assert read.config == written.config
+    assert read.genes.equals(written.genes)
+    for name in ("codes", "scales", "centre", "removed"):
+        np.testing.assert_array_equal(getattr(read.table, name), getattr(written.table, name))
+    assert read.statistics is not None
+    assert written.statistics is not None
+    np.testing.assert_array_equal(read.statistics.deviation, written.statistics.deviation)
+
+
+def test_model_without_statistics_round_trip(tmp_path: Path) -> None:
+    assert read_model(write_toy_model(tmp_path, 20, fitted=False)).statistics is None
+
+
+def test_equal_parts_give_equal_bytes(folder: Path, tmp_path: Path) -> None:
+    other = write_toy_model(tmp_path / "other", 20, n_mouse=4)
+    assert all((folder / name).read_bytes() == (other / name).read_bytes() for name in MODEL_FILES)
+    assert model_hash(folder) == model_hash(other)
+
+
+@pytest.mark.parametrize("name", MODEL_FILES)
+def test_hash_covers_each_file(folder: Path, name: str) -> None:
+    before = model_hash(folder)
+    (folder / name).write_bytes((folder / name).read_bytes() + b" ")
+    assert model_hash(folder) != before
+
+
+def test_hash_ignores_other_files(folder: Path) -> None:
+    before = model_hash(folder)
+    (folder / "README.md").write_text("words")
+    assert model_hash(folder) == before
+
+
+@pytest.mark.parametrize("name", MODEL_FILES)
+def test_missing_file_is_named(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    for read in (read_model, model_hash):
+        with pytest.raises(ArtifactError, match=name) as caught:
+            read(folder)
+        assert caught.value.kind == "missing"
+
+
+@pytest.mark.parametrize("version", [0, 2, "1", None])
+def test_other_schema_is_incompatible_before_anything_else_is_read(folder: Path, version: object) -> None:
+    damage_config(folder, schema_version=version)
+    (folder / "model.safetensors").write_bytes(b"of the future")
+    with pytest.raises(ArtifactError, match="schema version") as caught:
+        read_model(folder)
+    assert caught.value.kind == "incompatible"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"dim": 0}, {"unknown": 1}, {"transcriptome": {"power": -1}}, {"text": {"tower": "toy", "fingerprint": "short"}}],
+    ids=["dim", "unknown", "power", "fingerprint"],
+)
+def test_wrong_configuration_is_corrupt(folder: Path, changes: dict[str, object]) -> None:
+    damage_config(folder, **changes)
+    with pytest.raises(ArtifactError, match="not a model configuration") as caught:
+        read_model(folder)
+    assert caught.value.kind == "corrupt"
+
+
+@pytest.mark.parametrize("templates", [[], ["no blank"], ["{x} and {x}"]])
+def test_templates_hold_the_blank_once(folder: Path, templates: list[str]) -> None:
+    text = json.loads((folder / "config.json").read_text())["text"]
+    damage_config(folder, text=text | {"templates": templates})
+    with pytest.raises(ArtifactError, match="templates"):
+        read_model(folder)
+
+
+def test_config_that_is_no_json_is_corrupt(folder: Path) -> None:
+    (folder / "config.json").write_text("{")
+    with pytest.raises(ArtifactError, match="not JSON") as caught:
+        read_model(folder)
+    assert caught.value.kind == "corrupt"
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor"),
+    [
+        ("gene_codes", None),
+        ("gene_codes", np.zeros((3, 9), np.int8)),
+        ("gene_scales", np.zeros(24, np.float64)),
+        ("centre", np.full(9, np.nan, np.float32)),
+        ("removed", np.zeros((1, 9), np.float32)),
+        ("statistics_mean", np.zeros(23, np.float32)),
+        ("statistics_deviation", np.full(24, np.nan, np.float32)),
+        ("statistics_deviation", np.full(24, -1.0, np.float32)),
+    ],
+)
+def test_wrong_tensor_is_corrupt(folder: Path, name: str, tensor: np.ndarray | None) -> None:
+    damage_tensor(folder, name, tensor)
+    with pytest.raises(ArtifactError) as caught:
+        read_model(folder)
+    assert caught.value.kind == "corrupt"
+
+
+@pytest.mark.parametrize("name", ["genes.parquet", "model.safetensors"])
+def test_damaged_bytes_are_corrupt(folder: Path, name: str) -> None:
+    (folder / name).write_bytes((folder / name).read_bytes()[:40])
+    with pytest.raises(ArtifactError) as caught:
+        read_model(folder)
+    assert caught.value.kind == "corrupt"
+
+
+def test_gene_named_twice_is_corrupt(folder: Path) -> None:
+    genes = pq.read_table(folder / "genes.parquet")
+    pq.write_table(pa.concat_tables([genes.slice(0, 1), genes.slice(0, 1), genes.slice(2)]), folder / "genes.parquet")
+    with pytest.raises(ArtifactError, match="names a gene twice"):
+        read_model(folder)
+
+
+def test_write_leaves_no_unfinished_file(folder: Path) -> None:
+    write_model(folder, toy_parts(20))
+    assert sorted(path.name for path in folder.iterdir()) == sorted(MODEL_FILES)
