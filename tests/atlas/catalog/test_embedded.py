@@ -8,14 +8,24 @@ import shutil
 import signal
 import stat
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
-from catalog_fixtures import other_user, reachable_folder
+from catalog_fixtures import hurry, other_user, reachable_folder
+from postgres_users import (
+    Spawn,
+    as_ordinary_user,
+    ask,
+    await_ready,
+    end_servers,
+    leave,
+    opened,
+    postmasters,
+    until,
+)
 from sqlalchemy import text
 
 from atlas.catalog import placement
@@ -27,34 +37,14 @@ from atlas.settings import Settings
 
 pytestmark = pytest.mark.postgres
 
-ROOT = Path(__file__).resolve().parents[3]
-
-USER = """
-import sys
-from pathlib import Path
-import psycopg
-from atlas.catalog.embedded import EmbeddedPostgres
-
-try:
-    with EmbeddedPostgres(Path(sys.argv[1]), start_timeout_s=60) as server:
-        with psycopg.connect(**server.ensure_running()) as connection:
-            connection.execute("SELECT 1")
-        print("ready", flush=True)
-        sys.stdin.read()
-except KeyboardInterrupt:
-    sys.exit(130)
-"""
-
-Spawn = Callable[..., "subprocess.Popen[str]"]
-
 
 @pytest.fixture(scope="module")
 def template(request: pytest.FixtureRequest) -> Iterator[Path]:
     """A home whose cluster was created once and whose server is stopped: copying it is quicker than initdb."""
     request.getfixturevalue("embedded_server")  # skips where the wheel is absent
     with reachable_folder() as home:
-        with EmbeddedPostgres(home, start_timeout_s=60):
-            pass
+        with EmbeddedPostgres(home, start_timeout_s=60) as server:
+            hurry(server)
         yield home
 
 
@@ -74,89 +64,20 @@ def doomed_home(template: Path) -> Iterator[Path]:
         end_servers(folder)
 
 
-@pytest.fixture
-def spawn() -> Iterator[Spawn]:
-    """Return a starter of processes that use the server of a home; they live until their stdin closes."""
-    started: list[subprocess.Popen[str]] = []
-
-    def start(home: Path, *, wait: bool = True, **options: object) -> subprocess.Popen[str]:
-        child = subprocess.Popen(
-            [sys.executable, "-c", USER, str(home)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            **options,  # type: ignore[call-overload]
-        )
-        started.append(child)
-        if wait:
-            await_ready(child)
-        return child
-
-    yield start
-    for child in started:
-        child.kill()
-        for pipe in (child.stdin, child.stdout):
-            with contextlib.suppress(BrokenPipeError):
-                pipe.close()  # type: ignore[union-attr]
-        child.wait()
-
-
-def end_servers(home: Path) -> None:
-    left = postmasters(home)
-    for pid in left:
-        os.kill(pid, signal.SIGQUIT)
-    until(lambda: not postmasters(home))
-    assert not left, "the test left a server running"
-
-
-def await_ready(child: subprocess.Popen[str]) -> None:
-    assert child.stdout is not None
-    assert child.stdout.readline() == "ready\n"
-
-
-def leave(child: subprocess.Popen[str]) -> int:
-    """Let a user end of its own accord."""
-    assert child.stdin is not None
-    child.stdin.close()
-    return child.wait(timeout=60)
-
-
-def postmasters(home: Path) -> list[int]:
-    """Return the pids of all servers on this home, whoever started them."""
-    data = str(home / "postgres" / "data")
-    listed = subprocess.run(["ps", "-eww", "-o", "pid=,args="], capture_output=True, text=True, check=True).stdout
-    split = [line.strip().split(maxsplit=1) for line in listed.splitlines()]
-    return [int(one[0]) for one in split if len(one) == 2 and one[1].endswith(f"postgres -D {data}")]
-
-
-def until(condition: Callable[[], bool], *, patience_s: float = 60) -> None:
-    """Wait for a condition."""
-    deadline = time.monotonic() + patience_s
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
-
-
-def opened(home: Path) -> EmbeddedPostgres:
-    return EmbeddedPostgres(home, start_timeout_s=60)
-
-
-def ask(server: EmbeddedPostgres, query: str = "SELECT 1") -> object:
-    with psycopg.connect(**server.ensure_running()) as connection:
-        row = connection.execute(query.encode()).fetchone()
-    return row and row[0]
-
-
 # --- several users ------------------------------------------------------------------------------------------------------
 
 
-def test_two_processes_open_an_empty_home_at_once(open_home: Path, spawn: Spawn) -> None:
+def test_two_processes_open_an_empty_home_at_once(
+    open_home: Path, spawn: Spawn, embedded_server: EmbeddedPostgres
+) -> None:
+    killed = opened(open_home).folder / "data.tmp-killed"  # as an initdb killed half-way leaves it
+    killed.mkdir()
+    (killed / "PG_VERSION").write_text("18\n")
     users = [spawn(open_home, wait=False) for _ in range(2)]
     for user in users:
         await_ready(user)
     assert len(postmasters(open_home)) == 1
+    assert not killed.exists()
     assert leave(users[0]) == 0
     assert len(postmasters(open_home)) == 1, "the other one still needs it"
     assert leave(users[1]) == 0
@@ -312,15 +233,6 @@ def test_interrupt_while_starting_leaves_nothing_running(home: Path, monkeypatch
     assert not list((server.folder / "handles").iterdir())
 
 
-def test_a_killed_initdb_is_cleared_away(open_home: Path, embedded_server: EmbeddedPostgres) -> None:
-    server = opened(open_home)
-    (server.folder / "data.tmp-killed").mkdir()
-    (server.folder / "data.tmp-killed" / "PG_VERSION").write_text("18\n")
-    with server:
-        assert ask(server) == 1
-    assert not (server.folder / "data.tmp-killed").exists()
-
-
 def test_start_that_takes_too_long_says_so_and_keeps_recovering(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with opened(home):
         slow = EmbeddedPostgres(home, start_timeout_s=0.05)
@@ -397,36 +309,6 @@ def test_root_runs_the_server_as_somebody_else(home: Path) -> None:
         assert Path(f"/proc/{pid}").stat().st_uid not in (0, None)
 
 
-def as_ordinary_user(work: Callable[[], object]) -> str:
-    """Run ``work`` as an ordinary user and return its result, or its error, as text.
-
-    A fork, not a new Python: the one that runs the tests may lie where that user cannot go.
-    """
-    user = other_user()
-    if user is None:
-        return _told(work)
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.setgroups([])
-        os.setgid(user.pw_gid)
-        os.setuid(user.pw_uid)
-        os.write(writing, _told(work).encode())
-        os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading) as pipe:
-        told = pipe.read()
-    os.waitpid(child, 0)
-    return told
-
-
-def _told(work: Callable[[], object]) -> str:
-    try:
-        return f"returned {work()}"
-    except BaseException as error:  # noqa: BLE001  the other side of a fork must not run the tests on
-        return f"{type(error).__name__}: {error}"
-
-
 def test_an_ordinary_user_can_do_it_all(open_home: Path, embedded_server: EmbeddedPostgres) -> None:
     user = other_user()
     if user is None:
@@ -493,8 +375,10 @@ def test_a_lost_password_file_says_what_to_do(doomed_home: Path) -> None:
     assert not postmasters(doomed_home)
 
 
-def test_a_long_home_still_gets_a_short_socket(open_home: Path, embedded_server: EmbeddedPostgres) -> None:
+def test_a_long_home_still_gets_a_short_socket(open_home: Path, template: Path) -> None:
     home = open_home / ("long" * 30)
+    home.mkdir()
+    subprocess.run(["cp", "-a", str(template / "postgres"), str(home)], check=True)
     server = opened(home)
     with server:
         folder = Path(server.ensure_running()["host"])
