@@ -1,0 +1,257 @@
+"""The embedding stage: numbers only, row by row, resumable, bounded, and never another model's vectors."""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from expression_files import counts, write_archs4
+from toy_model import ToyTextTower, write_toy_model
+
+from atlas.errors import ArtifactError
+from atlas.expression.source import open_source
+from atlas.model.joint import JointModel
+from atlas.model.text_tower import TEXT_TOWERS
+from atlas.settings import Settings
+from indexer.sources.starter import STARTER_SOURCE
+from indexer.stage import BuildRequest, StageContext, StageResult
+from indexer.stages import embed_samples
+from indexer.stages.embed_samples import STAGE
+
+N_GENES = 300
+
+
+@pytest.fixture(autouse=True)
+def _toy_tower(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TEXT_TOWERS, "toy", ToyTextTower)
+
+
+class Build:
+    """One embedding in folders of its own."""
+
+    def __init__(
+        self, root: Path, name: str, *, places: Sequence[tuple[int, int]], files: Sequence[Path] = (), **more: Any
+    ) -> None:
+        model = root / "model"
+        if not model.exists():
+            write_toy_model(model, N_GENES)
+        self.request = BuildRequest(
+            name=name, home=root, model_dir=model, settings=Settings(), counts=tuple(files), **more
+        )
+        folders = [root / name / part for part in ("build", "out", "work")]
+        for folder in folders:
+            folder.mkdir(parents=True, exist_ok=True)
+        self.ctx = StageContext(self.request, *folders)
+        table = {
+            "source_file": pa.array([file for file, _ in places], pa.int16()),
+            "source_row": pa.array([row for _, row in places], pa.int32()),
+        }
+        pq.write_table(pa.table(table), self.ctx.folder / "samples.parquet")
+
+    def run(self) -> StageResult:
+        result = STAGE.run(self.ctx)
+        STAGE.validate(self.ctx)
+        return result
+
+    @property
+    def bytes(self) -> bytes:
+        return (self.ctx.out / "vectors.npy").read_bytes()
+
+    @property
+    def vectors(self) -> np.ndarray:
+        return np.load(self.ctx.out / "vectors.npy")
+
+
+def corpus(root: Path, name: str, *, n: int = 10, seed: int = 0) -> Path:
+    samples = {"geo_accession": [f"GSM{seed}{i:03d}" for i in range(n)]}
+    return write_archs4(root / name, counts(N_GENES, n, seed), samples=samples, chunks=(N_GENES, 2))
+
+
+def oracle(model_dir: Path, path: Path, row: int) -> np.ndarray:
+    """The vector of one sample, read and embedded alone."""
+    model = JointModel.load(model_dir)
+    with open_source(path) as source:
+        ((_, matrix),) = source.blocks(np.array([row]))
+    return model.embed_matrix(matrix)[0][0].astype(np.float16)
+
+
+def test_vectors_lie_in_the_order_of_the_samples(tmp_path: Path) -> None:
+    files = [corpus(tmp_path, "a.h5", n=6, seed=1), corpus(tmp_path, "b.h5", n=5, seed=2)]
+    places = [(1, 4), (0, 5), (0, 0), (1, 0), (0, 3)]
+    build = Build(tmp_path, "order", files=files, places=places)
+    result = build.run()
+    expected = np.stack([oracle(tmp_path / "model", files[file], row) for file, row in places])
+    np.testing.assert_array_equal(build.vectors, expected)
+    assert build.vectors.dtype == np.float16
+    assert (result.n_in, result.n_out) == (5, 5)
+    assert result.notes["model_hash"] == JointModel.load(tmp_path / "model").hash
+
+
+def test_only_numbers_enter_the_vectors(tmp_path: Path) -> None:
+    plain = corpus(tmp_path, "plain.h5")
+    shuffled = tmp_path / "shuffled.h5"
+    shuffled.write_bytes(plain.read_bytes())
+    rng = np.random.default_rng(0)
+    with h5py.File(shuffled, "r+") as file:
+        for name, column in file["meta/samples"].items():
+            if column.dtype.kind == "O":
+                column[:] = [f"{word} {i} cardiomyopathy" for i, word in enumerate(rng.permutation(column.asstr()[:]))]
+                assert column.asstr()[0].endswith("cardiomyopathy"), name
+    places = [(0, row) for row in range(10)]
+    first = Build(tmp_path, "plain", files=[plain], places=places)
+    second = Build(tmp_path, "shuffled", files=[shuffled], places=places)
+    first.run()
+    second.run()
+    assert first.bytes == second.bytes
+
+
+def test_shards_and_blocks_leave_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = corpus(tmp_path, "a.h5")
+    places = [(0, row) for row in range(10)]
+    whole = Build(tmp_path, "whole", files=[file], places=places)
+    whole.run()
+    monkeypatch.setattr(embed_samples, "_SHARD_ROWS", 3)
+    parts = Build(tmp_path, "parts", files=[file], places=places)
+    parts.run()
+    assert len(list(parts.ctx.work.iterdir())) == 4
+    assert parts.bytes == whole.bytes
+
+
+def test_killed_embedding_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = corpus(tmp_path, "a.h5")
+    places = [(0, row) for row in range(10)]
+    monkeypatch.setattr(embed_samples, "_SHARD_ROWS", 4)
+    whole = Build(tmp_path, "whole", files=[file], places=places)
+    whole.run()
+
+    build = Build(tmp_path, "killed", files=[file], places=places)
+    embed, n_rows = JointModel.embed_expression, []
+
+    def die_in_the_second_shard(model: JointModel, aligned: Any) -> np.ndarray:
+        if n_rows:
+            raise KeyboardInterrupt
+        n_rows.append(len(aligned.sample_ids))
+        return embed(model, aligned)
+
+    monkeypatch.setattr(JointModel, "embed_expression", die_in_the_second_shard)
+    with pytest.raises(KeyboardInterrupt):
+        STAGE.run(build.ctx)
+    assert [path.name for path in build.ctx.work.iterdir()] == ["vectors-000000000.npy"]
+
+    def count(model: JointModel, aligned: Any) -> np.ndarray:
+        n_rows.append(len(aligned.sample_ids))
+        return embed(model, aligned)
+
+    n_rows.clear()
+    monkeypatch.setattr(JointModel, "embed_expression", count)
+    build.run()
+    assert sum(n_rows) == 6  # the four rows of the finished shard are not embedded again
+    assert build.bytes == whole.bytes
+
+
+def test_full_disk_stays_an_os_error_and_leaves_no_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build = Build(tmp_path, "full", files=[corpus(tmp_path, "a.h5")], places=[(0, 0)])
+
+    def no_space(fd: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(embed_samples.os, "fsync", no_space)
+    with pytest.raises(OSError, match="No space left") as caught:
+        STAGE.run(build.ctx)
+    assert caught.value.errno == errno.ENOSPC
+    assert list(build.ctx.work.glob("*.npy")) == []
+
+
+def write_starter(folder: Path, vectors: np.ndarray, *, model_hash: str | None) -> Path:
+    folder.mkdir()
+    n = len(vectors)
+    pq.write_table(pa.table({"sample_id": [f"GSM{i}" for i in range(n)]}), folder / "samples.parquet")
+    pq.write_table(pa.table({"series_id": ["GSE1"]}), folder / "series.parquet")
+    np.save(folder / "vectors.npy", vectors)
+    if model_hash is not None:
+        (folder / "starter.json").write_text(json.dumps({"model_hash": model_hash}))
+    return folder
+
+
+def unit_vectors(n: int) -> np.ndarray:
+    vectors = np.random.default_rng(0).normal(size=(n, ToyTextTower.dim))
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float16)
+
+
+def test_starter_vectors_of_the_same_model_are_taken_as_they_are(tmp_path: Path) -> None:
+    model = JointModel.load(write_toy_model(tmp_path / "model", N_GENES))
+    vectors = unit_vectors(5)
+    starter = write_starter(tmp_path / "starter", vectors, model_hash=model.hash)
+    file = corpus(tmp_path, "a.h5")
+    places = [(STARTER_SOURCE, 4), (0, 2), (STARTER_SOURCE, 0)]
+    build = Build(tmp_path, "mixed", files=[file], places=places, starter=starter)
+    result = build.run()
+    np.testing.assert_array_equal(build.vectors[[0, 2]], vectors[[4, 0]])
+    np.testing.assert_array_equal(build.vectors[1], oracle(tmp_path / "model", file, 2))
+    assert result.notes["n_from_starter"] == 2
+
+
+def test_starter_vectors_of_another_model_are_refused(tmp_path: Path) -> None:
+    starter = write_starter(tmp_path / "starter", unit_vectors(2), model_hash="0" * 64)
+    build = Build(tmp_path, "other", places=[(STARTER_SOURCE, 0)], starter=starter)
+    with pytest.raises(ArtifactError, match="made by model 000000000000") as caught:
+        STAGE.run(build.ctx)
+    assert caught.value.kind == "incompatible"
+
+
+def test_starter_without_a_named_model_is_refused(tmp_path: Path) -> None:
+    starter = write_starter(tmp_path / "starter", unit_vectors(2), model_hash=None)
+    build = Build(tmp_path, "unnamed", places=[(STARTER_SOURCE, 0)], starter=starter)
+    with pytest.raises(ArtifactError, match=r"starter\.json is missing") as caught:
+        STAGE.run(build.ctx)
+    assert caught.value.kind == "missing"
+    (starter / "starter.json").write_text("[]")
+    with pytest.raises(ArtifactError, match="does not name the model") as caught:
+        STAGE.run(build.ctx)
+    assert caught.value.kind == "corrupt"
+
+
+@pytest.mark.parametrize(
+    "vectors",
+    [
+        unit_vectors(3)[:2],
+        unit_vectors(3).astype(np.float32),
+        unit_vectors(3) * np.float16(0.5),
+        np.full_like(unit_vectors(3), np.nan),
+    ],
+    ids=["rows", "dtype", "length", "nan"],
+)
+def test_validate_refuses_vectors_it_did_not_promise(tmp_path: Path, vectors: np.ndarray) -> None:
+    build = Build(tmp_path, "bad", places=[(0, 0)] * 3)
+    np.save(build.ctx.out / "vectors.npy", vectors)
+    with pytest.raises(ArtifactError) as caught:
+        STAGE.validate(build.ctx)
+    assert caught.value.kind == "corrupt"
+
+
+def test_key_names_the_model_and_the_unit(tmp_path: Path) -> None:
+    build = Build(tmp_path, "key", places=[(0, 0)], unit="tpm")
+    params = STAGE.params(build.request)
+    assert params == {"model_hash": JointModel.load(tmp_path / "model").hash, "unit": "tpm"}
+
+
+@pytest.mark.data
+def test_real_samples_are_bitwise_the_same_alone_and_together(data_root: Path) -> None:
+    from atlas.resources import resource_path
+
+    model = JointModel.load(resource_path("starter") / "model")
+    rows = np.array([3, 100, 366, 500, 700, 979])  # log2, FPKM, RSEM normalised, NX, TPM
+    with open_source(data_root / "corpora" / "tpm.h5") as source:
+        together = np.concatenate([model.embed_matrix(matrix)[0] for _, matrix in source.blocks(rows)])
+        alone = np.concatenate(
+            [model.embed_matrix(matrix)[0] for row in rows for _, matrix in source.blocks(np.array([row]))]
+        )
+    np.testing.assert_array_equal(together, alone)
