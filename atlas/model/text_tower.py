@@ -195,8 +195,9 @@ def _load_transformer(folder: Path, *, threads: int | None) -> tuple[Any, Any]:
 @contextmanager
 def _quiet_transformers() -> Iterator[None]:
     """Silence its progress bar and its report of the unused pooler; both would land among our own lines."""
-    from transformers.utils import logging as hf_logging
+    from transformers.utils import logging as hf_module
 
+    hf_logging: Any = hf_module  # its functions carry no types
     verbosity, had_bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
     hf_logging.set_verbosity_error()
     hf_logging.disable_progress_bar()
