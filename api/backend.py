@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from api.limits import N_RUNNING
 from api.serving import OpenAtlas
@@ -84,6 +84,7 @@ class ReleaseBackend:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._n_threads = max(1, (settings.threads or os.cpu_count() or 1) // N_RUNNING)
+        self._limits: Any = None
         self._database = LateDatabase(settings)
 
     def open(self, release: str) -> OpenAtlas:
@@ -93,7 +94,7 @@ class ReleaseBackend:
         settings = self._settings.model_copy(update={"threads": self._n_threads})
         atlas = Atlas.open(settings, release=release, database=cast("Database", self._database))
         atlas.warm()
-        _pin_threads(self._n_threads)
+        self._pin_threads()
         atlas.release.verify_in_background()
         return atlas
 
@@ -112,12 +113,14 @@ class ReleaseBackend:
         )
 
     def close(self) -> None:
-        """Close the database."""
+        """Close the database, and leave numerical libraries as they were found."""
         self._database.close()
+        if self._limits is not None:
+            self._limits.restore_original_limits()
 
+    def _pin_threads(self) -> None:
+        """Keep BLAS and OpenMP, now that they are loaded, to a few threads: several questions run at once already."""
+        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-def _pin_threads(n_threads: int) -> None:
-    """Keep BLAS and OpenMP, as far as they are loaded, to a few threads: several questions run at once already."""
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
-
-    threadpool_limits(limits=n_threads)
+        if self._limits is None:
+            self._limits = threadpool_limits(limits=self._n_threads)
