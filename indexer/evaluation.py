@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -74,12 +74,11 @@ class PhraseRule:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its 95 % percentile interval; ``over`` says what was resampled (``none``: nothing to resample)."""
+    """A value with its 95 % percentile interval."""
 
     value: float
     low: float
     high: float
-    over: Literal["studies", "samples", "none"]
 
 
 @dataclass(frozen=True)
@@ -188,23 +187,33 @@ def stratified_auc(
 
 
 def bootstrap(
-    statistic: Callable[[np.ndarray], float], *, groups: np.ndarray, seed: int, n_draws: int = 1_000
+    statistic: Callable[[np.ndarray], float],
+    *,
+    groups: np.ndarray,
+    seed: int,
+    n_draws: int = 1_000,
+    redraw_members: bool = False,
 ) -> tuple[float, float]:
     """Return the 2.5 and 97.5 percentiles of a statistic when whole groups are drawn with replacement.
 
     Parameters
     ----------
     statistic
-        Takes ``(n,)`` int64, how often each sample counts; draws for which it is NaN are left out.
+        Takes ``(n,)`` integers, how often each sample counts; draws for which it is NaN are left out.
     groups
         ``(n,)`` label of each sample's group.
+    redraw_members
+        Draw the samples of every drawn group again with replacement: with few groups, the interval of groups alone
+        would be far too narrow.
     """
     names, member = np.unique(groups, return_inverse=True)
+    members = [np.flatnonzero(member == i) for i in range(len(names))]
     rng = np.random.default_rng(seed)
     values = []
     for _ in range(n_draws):
-        draw = np.bincount(rng.integers(len(names), size=len(names)), minlength=len(names))
-        value = statistic(draw[member])
+        drawn = rng.integers(len(names), size=len(names))
+        rows = [rng.choice(members[i], size=len(members[i])) if redraw_members else members[i] for i in drawn]
+        value = statistic(np.bincount(np.concatenate(rows), minlength=len(groups)))
         if not np.isnan(value):
             values.append(value)
     low, high = np.percentile(values, [2.5, 97.5]) if values else (float("nan"), float("nan"))
@@ -223,7 +232,7 @@ def evaluate_phrase(
         phrase=rule.phrase,
         n_positive=int(positive.sum()),
         n_studies=len(np.unique(samples.studies[positive])),
-        auroc=Estimate(roc_auc(scores, positive), low, high, "studies"),
+        auroc=Estimate(roc_auc(scores, positive), low, high),
         precision_at_10=precision_at(scores, positive),
     )
 
@@ -239,7 +248,7 @@ def evaluate_case_control(
 ) -> CaseControlResult:
     """Score one disease within tissues (or within tissue and series), strata with cases and controls only.
 
-    The interval resamples studies; where fewer than two studies remain, samples of each class.
+    The interval resamples studies and, within them, samples.
     """
     tissues = np.char.lower(samples.tissues)
     strata = tissues if within == "tissue" else np.char.add(np.char.add(tissues, "\t"), samples.series)
@@ -252,18 +261,15 @@ def evaluate_case_control(
     if not used.any():
         return result
     mine, is_case, strata = scores[used], cases[used], strata[used]
-    over: Literal["studies", "samples"] = "studies" if result.n_studies > 1 else "samples"
-    groups = samples.studies[used] if over == "studies" else np.arange(int(used.sum())).astype(str)
     low, high = bootstrap(
         lambda counts: stratified_auc(mine, is_case, strata=strata, counts=counts),
-        groups=groups,
+        groups=samples.studies[used],
         seed=seed,
         n_draws=n_draws,
+        redraw_members=True,
     )
-    value = stratified_auc(mine, is_case, strata=strata)
-    return CaseControlResult(
-        rule.phrase, within, result.n_cases, result.n_controls, result.n_studies, Estimate(value, low, high, over)
-    )
+    estimate = Estimate(stratified_auc(mine, is_case, strata=strata), low, high)
+    return replace(result, auroc=estimate)
 
 
 def _matches(pattern: re.Pattern[str] | None, values: np.ndarray) -> np.ndarray:
