@@ -95,8 +95,17 @@ def readable_term(term: str) -> str:
     ``Acne``, ``Heart Development (GO:0007507)`` is ``Heart Development``, ``Tonsil-L2-VEGFA+`` is ``Tonsil VEGFA+``.
     """
     cut = _EXPERIMENT_SUFFIX.sub("", _ONTOLOGY_SUFFIX.sub("", term.strip()))
-    leaf, levels = _LEVEL.subn(" ", cut)
-    return (_NUMBERING.sub("", leaf) if levels else cut) or term
+    organ, cell = split_levels(cut)
+    return f"{organ} {cell}".strip() or term
+
+
+def split_levels(term: str) -> tuple[str, str]:
+    """Return (organ, cell type) of a term that names an annotation level between them, else ("", term).
+
+    ``Tonsil-L2-VEGFA+`` is ("Tonsil", "VEGFA+").
+    """
+    organ, *rest = _LEVEL.split(term, maxsplit=1)
+    return (organ, _NUMBERING.sub("", rest[0])) if rest else ("", term)
 
 
 def packaged_vocabularies() -> dict[str, Path]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from atlas.errors import UpstreamError
-from atlas.vocabulary import readable_term
+from atlas.vocabulary import readable_term, split_levels
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +43,8 @@ _OTHER_LIBRARY_WEIGHT = 0.6
 _HYPHENATED = frozenset({"Tabula_Sapiens", "Achilles_fitness_decrease", "Achilles_fitness_increase"})
 _AGREEMENT = 0.5  # share of a term's merit that the agreement of other libraries can add, per full word overlap
 _CLUSTER_OF_DIFFERENTIATION = re.compile(r"\b[Cc]d(\d+)")
+_ACRONYMS = frozenset({"nk", "nkt", "dna", "rna"})  # one library writes them as "Nk"
+_JOINED_NAMES = re.compile(r"(?<=[a-z])-(?=[A-Z][a-z])")
 _DANGLING = frozenset("a an and by due for from in into of on or the to via with -".split())
 _FILLERS = frozenset(
     "a an and by cell cells during due early for from human in into late like mouse negative of on or other positive process "
@@ -85,19 +87,22 @@ def label_from_terms(keywords: Sequence[KeywordRow]) -> tuple[str, ...]:
     """Return candidate labels of one cluster, best first; empty without keywords.
 
     A term counts by how distinct it is, by how directly its library names samples, and by how many other libraries have
-    its words among their best terms. Terms of more than five words come last, cut.
+    its words among their best terms. Single-cell libraries list every cell type under the organ it was taken from; the organ
+    is said only where another library's best terms name it too. Terms of more than five words come last, cut.
     """
-    words_of = {row: _content_words(row) for row in keywords}
     libraries: dict[str, set[str]] = {}
-    for row, words in words_of.items():
-        for word in words:
+    for row in keywords:
+        for word in _content_words(row):
             libraries.setdefault(word, set()).add(_family(row.library))
     merit: dict[str, float] = {}
-    for row, words in words_of.items():
-        text = readable_label(row)
-        if not text or not words:
+    for row in keywords:
+        family = {_family(row.library)}
+        said = any(libraries[word] - family for word in _words(_organ_and_cell(row)[0]))
+        text = readable_label(row, with_organ=said)
+        words = _content_words(row)
+        if not _words(text):
             continue
-        agreeing = sum(len(libraries[word] - {_family(row.library)}) for word in words) / len(words)
+        agreeing = sum(len(libraries[word] - family) for word in words) / len(words)
         weight = _LIBRARY_WEIGHT.get(row.library, _OTHER_LIBRARY_WEIGHT)
         value = max(row.distinct, 0.0) * weight * (1 + _AGREEMENT * agreeing)
         merit[text] = max(merit.get(text, 0.0), value)
@@ -105,12 +110,10 @@ def label_from_terms(keywords: Sequence[KeywordRow]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(_cut(text) for text in ranked))
 
 
-def readable_label(row: KeywordRow) -> str:
-    """Return a term as a label: ids cut, tissue and cell type joined, sentence case."""
-    text = readable_term(row.term)
-    if row.library in _HYPHENATED and "-" in text:
-        first, _, rest = text.partition("-")
-        text = rest if _words(first) & _words(rest) else f"{first} {rest}"
+def readable_label(row: KeywordRow, *, with_organ: bool = True) -> str:
+    """Return a term as a label: ids cut, organ and cell type joined or the cell type alone, sentence case."""
+    organ, cell = _organ_and_cell(row)
+    text = f"{organ} {cell}" if organ and with_organ and not _words(organ) & _words(cell) else cell
     label = " ".join(_lower_title_case(word) for word in text.replace("_", " ").split())
     return label[:1].upper() + label[1:]
 
@@ -226,6 +229,15 @@ def _ask(rows: Sequence[KeywordRow], complete: Callable[[str, int], str], *, pro
     return _Asked(filled, reply, None)
 
 
+def _organ_and_cell(row: KeywordRow) -> tuple[str, str]:
+    """Split a term of a single-cell or cell-line library; the organ is empty for all others."""
+    if row.library in _HYPHENATED and "-" in row.term:
+        organ, _, cell = row.term.partition("-")
+        return organ, cell
+    organ, cell = split_levels(row.term)
+    return (organ, _JOINED_NAMES.sub(" ", cell)) if organ else ("", readable_term(row.term))
+
+
 def _cut(label: str) -> str:
     words = label.split()[:MAX_WORDS] if n_words(label) > MAX_WORDS else label.split()
     while len(words) > 1 and words[-1].casefold() in _DANGLING:
@@ -235,6 +247,7 @@ def _cut(label: str) -> str:
 
 def _lower_title_case(word: str) -> str:
     parts = [part.lower() if part[1:].islower() and part.strip("(),'").isalpha() else part for part in word.split("-")]
+    parts = [part.upper() if part in _ACRONYMS else part for part in parts]
     return _CLUSTER_OF_DIFFERENTIATION.sub(r"CD\1", "-".join(parts))
 
 
