@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
+import weakref
 from collections.abc import Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 MINIMUM_MAJOR = 15
 _MIGRATION_LOCK = 0x67656F61746C6173  # "geoatlas": two processes never migrate one database at once
+_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
 _QUERY_CANCELED = "57014"
 _DISK_FULL = "53100"
 
@@ -211,7 +214,16 @@ def _create_engine(url: URL, settings: Settings, embedded: EmbeddedPostgres | No
 
     event.listen(engine, "connect", prepare)
     event.listen(engine, "handle_error", _translate)
+    _engines.add(engine)
     return engine
+
+
+def _after_fork_in_child() -> None:
+    for engine in _engines:  # the parent's connections stay the parent's; the child opens its own
+        engine.dispose(close=False)
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def _check_version(connection: psycopg.Connection[Any]) -> None:

@@ -324,13 +324,14 @@ class EmbeddedPostgres:
         return self._placement.base / "server.log"
 
     def _failure(self, what: str) -> AtlasError:
-        tail = ""
+        severe = ""
         with contextlib.suppress(OSError):
-            tail = " | ".join(self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-5:])
+            lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-20:]
+            severe = " | ".join(line for line in lines if "FATAL" in line or "PANIC" in line)
         kind: Callable[..., AtlasError] = DatabaseUnavailableError
-        if any(reason in tail or reason in what for reason in _MACHINE_REFUSES):
+        if any(reason in severe or reason in what for reason in _MACHINE_REFUSES):
             kind = ResourceError
-        return kind(f"{what}. Last lines of {self._log}: {tail}", details={"log": str(self._log)})
+        return kind(f"{what}. Its log is {self._log}. {severe}".rstrip(), details={"log": str(self._log)})
 
     def _write(self, path: Path, text: str) -> None:
         """Write a 0600 file of the server's user by renaming, so that no link laid there is followed."""

@@ -136,9 +136,9 @@ def fold_one(text: str) -> str:
     return str(fold(pa.array([_storable(text)], pa.string()))[0].as_py())
 
 
-def tissue_text(table: pa.Table) -> pa.Array | pa.ChunkedArray:
+def tissue_text(table: pa.Table) -> pa.Array:
     """Return the words of tissue and source name of each sample, each word between blanks, a bar between the fields."""
-    fields = [_words(fold(table[name])) for name in ("tissue", "source_name")]
+    fields = [_distinct_words(table[name]) for name in ("tissue", "source_name")]
     return pc.binary_join_element_wise(*fields, "|")
 
 
@@ -159,6 +159,12 @@ def joined_titles(series_ids: pa.Array | pa.ChunkedArray, series_titles: Mapping
     lengths = pc.list_value_length(whole).to_numpy(zero_copy_only=False)
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
     return pc.binary_join(pa.ListArray.from_arrays(pa.array(offsets), each), "\n")
+
+
+def _distinct_words(column: pa.ChunkedArray) -> pa.Array:
+    """Return the words of each value, working on each distinct value once: few tissues, many samples."""
+    whole = pc.fill_null(column.combine_chunks(), "").dictionary_encode()
+    return _words(fold(whole.dictionary)).take(whole.indices)
 
 
 def _words(folded: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:

@@ -190,7 +190,7 @@ def _samples(folder: Path, titles: Mapping[str, str]) -> _Batches:
             raise _contradiction("captions.parquet and samples.parquet list other samples or another order")
         table = pa.Table.from_batches([batch]).append_column("caption", caption["caption"])
         series_ids = pc.fill_null(batch["series_ids"], [])
-        words = tissue_text(table).combine_chunks()
+        words = tissue_text(table)
         yield (
             *(batch[name] for name in ("sample_id", "id_kind", *_TEXTS, *_FACTS)),
             caption["caption"],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import subprocess
 import sys
 import threading
@@ -103,6 +105,29 @@ def test_connections_cut_by_the_server_are_replaced(any_server: Server) -> None:
                 [database.engine.url.database],
             )
         database.ping()
+
+
+@pytest.mark.postgres
+def test_a_forked_child_opens_connections_of_its_own(any_server: Server) -> None:
+    with scratch_database(any_server) as database:
+
+        def backend() -> int:
+            with database.connect() as lent:
+                return int(lent.scalar(text("SELECT pg_backend_pid()")) or 0)
+
+        parents = backend()
+        reading, writing = os.pipe()
+        child = os.fork()
+        if child == 0:
+            with contextlib.suppress(BaseException):
+                os.write(writing, str(backend()).encode())
+            os._exit(0)
+        os.close(writing)
+        with os.fdopen(reading) as pipe:
+            childs = pipe.read()
+        os.waitpid(child, 0)
+        assert childs not in ("", "0", str(parents))
+        assert backend() == parents
 
 
 @pytest.mark.postgres
