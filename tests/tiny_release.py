@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from safetensors import safe_open
 
 from atlas.release import Release
 from atlas.resources import resource_path
@@ -30,15 +31,15 @@ def write_corpus(path: Path, *, seed: int = 0, compression: str | None = None) -
     genes = human_genes()
     row_of = {symbol: i for i, (_, symbol) in enumerate(genes)}
     rng = np.random.default_rng(seed)
-    base = rng.lognormal(0.5, 1.2, len(genes))
+    base = usual_expression()
     columns, samples = [], []
     for t, (tissue, markers) in enumerate(MARKERS.items()):
         for s in range(2):
             mean = base.copy()
             mean[[row_of[m] for m in markers if m in row_of]] *= 400
-            mean *= rng.lognormal(0, 0.15, len(genes))
+            mean *= rng.lognormal(0, 0.3, len(genes))
             for i in range(N_PER_SERIES):
-                columns.append(rng.poisson(mean))
+                columns.append(rng.poisson(mean * rng.lognormal(0, 0.3, len(genes))))
                 number = 100 * t + 10 * s + i
                 samples.append(
                     (f"GSM90{number:05d}", f"GSE9{t}{s}", f"{tissue} {i}", tissue, f"tissue: {tissue},age: {20 + i}")
@@ -67,6 +68,13 @@ def human_genes() -> list[tuple[str, str]]:
     )
     rows = table.to_pylist()
     return [(row["ensembl_id"], row["symbol"]) for row in rows if row["organism"] == "human"]
+
+
+def usual_expression() -> np.ndarray:
+    """Return a plausible count of every human gene: the packaged model's usual standing of each gene, put on a scale."""
+    with safe_open(resource_path("starter/model") / "model.safetensors", "np") as tensors:
+        standing = tensors.get_tensor("statistics_mean")[: len(human_genes())]
+    return np.exp(1.8 * np.nan_to_num(standing)) * 20
 
 
 def build_tiny(home: Path, counts: Path, *, with_catalog: bool = False, name: str = "tiny") -> Release:
