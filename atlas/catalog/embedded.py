@@ -327,7 +327,7 @@ class EmbeddedPostgres:
         severe = ""
         with contextlib.suppress(OSError):
             lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-20:]
-            severe = " | ".join(line for line in lines if "FATAL" in line or "PANIC" in line)
+            severe = " | ".join(line for line in lines if "FATAL" in line or "PANIC" in line or line is lines[-1])
         kind: Callable[..., AtlasError] = DatabaseUnavailableError
         if any(reason in severe or reason in what for reason in _MACHINE_REFUSES):
             kind = ResourceError
@@ -381,7 +381,10 @@ def _busy(folder: Path) -> BusyError:
 
 def _close_all() -> None:
     for handle in list(_open_handles):
-        handle.close()
+        try:
+            handle.close()
+        except (AtlasError, OSError) as error:  # the folder was removed, say; the others are still to be closed
+            logger.warning("the embedded database in %s was not released: %s", handle.folder, error)
 
 
 def _after_fork_in_child() -> None:
