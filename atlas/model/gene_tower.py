@@ -22,7 +22,7 @@ from atlas.model.config import GeneTextConfig
 from atlas.model.statistics import GeneStatistics, standardise
 
 _WEIGHT_STEPS = 2.0**24  # integer weights; 2**24 steps * 127 * 4e6 genes would still be exact in float64
-_ROWS_AT_ONCE = 64
+_ROWS_AT_ONCE = 128
 
 
 class TranscriptomeTower(Protocol):
@@ -146,12 +146,14 @@ class GeneTextTower:
             coverage=aligned.coverage,
         )
         scores = standardise(log_expression(one)[0], kind=self._config.standardisation)
-        above = np.where(np.isnan(scores), 0.0, (scores - self._mean) / self._deviation)
-        weights = np.clip(above, 0.0, self._config.clip) ** self._config.power
+        above = (scores - self._mean) / self._deviation
+        weights = np.zeros(above.shape, dtype=np.float64)
+        genes = np.flatnonzero(above > 0.0)  # NaN, the unmeasured, is not
+        weights[genes] = np.minimum(above[genes], self._config.clip) ** self._config.power
         top = self._config.top_genes
-        if top is not None and np.count_nonzero(weights) > top:
+        if top is not None and genes.size > top:
             weights[np.argsort(-weights, kind="stable")[top:]] = 0.0
-        return np.asarray(weights)
+        return weights
 
     def _integer_weights(self, aligned: AlignedExpression, row: int) -> np.ndarray:
         """Return whole numbers proportional to weight times row scale, as float64."""
