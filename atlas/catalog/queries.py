@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, func, literal, select
+from sqlalchemy import ColumnElement, Connection, Select, Text, and_, func, literal, select
 from sqlalchemy.dialects.postgresql import REGCONFIG
 from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.sql.expression import cast
@@ -136,8 +136,9 @@ def facet_counts(
                 member = SampleSeriesRow
                 same = and_(member.release_id == SampleRow.release_id, member.sample_id == SampleRow.sample_id)
                 statement = statement.join(member, same)
-            ordered = statement.group_by(value).order_by(func.count().desc(), value).limit(limit)
-            return tuple(FacetValue(str(one[0]), one.n) for one in connection.execute(ordered) if one[0] != "")
+            named = statement.where(cast(value, Text) != "")
+            ordered = named.group_by(value).order_by(func.count().desc(), value).limit(limit)
+            return tuple(FacetValue(str(one[0]), one.n) for one in connection.execute(ordered))
 
         return FacetCounts(
             n_samples=int(connection.scalar(_samples(release_id, filters, func.count())) or 0),

@@ -160,6 +160,7 @@ def test_facets_count_what_passes(loaded: Database) -> None:
     assert {one.value: one.n_samples for one in everything.cluster} == {"0": 5, "1": 5}
     assert FacetValue("liver", 2) in everything.tissue
     assert "" not in {one.value for one in everything.tissue}
+    assert len(facet_counts(loaded, "queries", limit=3).tissue) == 3, "the sample without a tissue takes no place"
     some = facet_counts(loaded, "queries", filters=SampleFilter(tissue=("blood",)), limit=1)
     assert some.n_samples == 2
     assert some.series == (FacetValue("GSE3", 2),)
