@@ -43,6 +43,8 @@ _OTHER_LIBRARY_WEIGHT = 0.6
 _HYPHENATED = frozenset({"Tabula_Sapiens", "Achilles_fitness_decrease", "Achilles_fitness_increase"})
 _AGREEMENT = 0.5  # share of a term's merit that the agreement of other libraries can add, per full word overlap
 _CLUSTER_OF_DIFFERENTIATION = re.compile(r"\b[Cc]d(\d+)")
+_PLAIN_WORD = re.compile(r"[a-z]{4}")
+_CRYPTIC = 0.5  # "hPeri", "VEGFA+": right perhaps, but no name a reader knows
 _ACRONYMS = frozenset({"nk", "nkt", "dna", "rna"})  # one library writes them as "Nk"
 _JOINED_NAMES = re.compile(r"(?<=[a-z])-(?=[A-Z][a-z])")
 _DANGLING = frozenset("a an and by due for from in into of on or the to via with -".split())
@@ -104,6 +106,7 @@ def label_from_terms(keywords: Sequence[KeywordRow]) -> tuple[str, ...]:
             continue
         agreeing = sum(len(libraries[word] - family) for word in words) / len(words)
         weight = _LIBRARY_WEIGHT.get(row.library, _OTHER_LIBRARY_WEIGHT)
+        weight *= 1.0 if _PLAIN_WORD.search(text) else _CRYPTIC
         value = max(row.distinct, 0.0) * weight * (1 + _AGREEMENT * agreeing)
         merit[text] = max(merit.get(text, 0.0), value)
     ranked = sorted(merit, key=lambda text: (n_words(text) > MAX_WORDS, -merit[text], text))

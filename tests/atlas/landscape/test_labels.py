@@ -66,6 +66,11 @@ def test_an_organ_is_said_only_where_another_library_names_it() -> None:
     assert label_from_terms([row("Tabula_Sapiens", "Liver-fibroblast")])[0] == "Fibroblast"
 
 
+def test_names_a_reader_knows_are_preferred_to_codes() -> None:
+    rows = [row("Azimuth_2023", "Adipose-L2-hPeri", 3.0), row("PanglaoDB_Augmented_2021", "Pericytes", 2.0)]
+    assert label_from_terms(rows) == ("Pericytes", "HPeri")
+
+
 def test_long_terms_come_last_and_are_cut() -> None:
     rows = [row("Mine", "Regulation of one two three four of five", 9.0), row("Mine", "Short", 0.1)]
     assert label_from_terms(rows) == ("Short", "Regulation of one two three")
