@@ -1,6 +1,6 @@
 """Gene means and deviations of a model, fitted once on expression alone: ``geo-atlas model fit-statistics``.
 
-In: a model folder and expression files. Out: the same folder with statistics, and therefore another hash. Builds never
+In: a model folder and expression files. Out: a model folder with statistics, and therefore another hash. Builds never
 refit. No text of a sample is read except its series, which only decides what counts as one study.
 """
 
@@ -47,18 +47,21 @@ def fit_statistics(
     model_dir: Path,
     sources: Sequence[Path],
     *,
+    out: Path | None = None,
     exclude_series: Collection[str] = (),
     unit: Unit | None = None,
     progress: Progress = silent_progress,
 ) -> StatisticsRecord:
-    """Fit the per-gene statistics and write them into the model folder.
+    """Fit the per-gene statistics and write a model folder that carries them.
 
     Parameters
     ----------
     model_dir
-        A model folder; it is changed.
+        The model to start from, with or without statistics.
     sources
         Expression files as for ``geo-atlas build``.
+    out
+        Folder of the new model; default: ``model_dir`` itself is changed.
     exclude_series
         Series left out, for instance because their rows serve as evaluation sets.
     unit
@@ -72,7 +75,8 @@ def fit_statistics(
     parts = read_model(model_dir)
     statistics, record = collect_statistics(parts, sources, exclude_series=exclude_series, unit=unit, progress=progress)
     write_model(
-        model_dir, replace(parts, statistics=statistics, config=parts.config.model_copy(update={"statistics": record}))
+        out or model_dir,
+        replace(parts, statistics=statistics, config=parts.config.model_copy(update={"statistics": record})),
     )
     return record
 

@@ -179,7 +179,8 @@ def _normalise_rows(sums: np.ndarray) -> np.ndarray:
 def missing_statistics(folder: str) -> ArtifactError:
     """Return the error of a model that cannot embed expression yet."""
     return ArtifactError(
-        f"The model in {folder} has no gene statistics yet. Run: geo-atlas model fit-statistics --model {folder} --counts FILE",
+        f"The model in {folder} has no gene statistics yet. "
+        f"Run: geo-atlas model fit-statistics --model {folder} --counts FILE --out DIR",
         kind="missing",
         details={"path": folder},
     )

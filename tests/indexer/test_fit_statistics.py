@@ -84,6 +84,13 @@ def test_fit_changes_the_hash_and_is_repeatable(model: Path, corpus: Path) -> No
     assert model_hash(model) != first
 
 
+def test_fit_into_another_folder_leaves_the_first_alone(model: Path, corpus: Path, tmp_path: Path) -> None:
+    before = model_hash(model)
+    fit_statistics(model, [corpus], out=tmp_path / "fitted")
+    assert model_hash(model) == before
+    assert read_model(tmp_path / "fitted").statistics is not None
+
+
 def test_fit_reads_no_text_but_the_series(model: Path, corpus: Path) -> None:
     fit_statistics(model, [corpus])
     before = read_model(model).statistics
