@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 
 import typer
@@ -40,6 +41,8 @@ def main() -> None:
     """Run the command; an expected failure is one sentence on stderr and its exit status."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # models are folders; nothing is fetched behind the user's back
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # A polite kill unwinds as Ctrl-C does, so that the embedded database is left in order.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         app(standalone_mode=False)
     except AtlasError as error:
