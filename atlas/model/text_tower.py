@@ -102,7 +102,8 @@ class MiniLmTower:
         vectors = np.zeros((len(texts), self.dim), dtype=np.float32)
         if not texts:
             return vectors
-        tokens = [self._tokenizer.encode(text) for text in texts]
+        # a lone surrogate (half of a character, as broken JSON can carry) has no UTF-8 form: it becomes "?"
+        tokens = [self._tokenizer.encode(text.encode("utf-8", "replace").decode("utf-8")) for text in texts]
         for batch in _length_buckets([len(encoding.ids) for encoding in tokens], batch_tokens=self._batch_tokens):
             vectors[batch] = self._embed_batch([tokens[i].ids for i in batch])
         return vectors

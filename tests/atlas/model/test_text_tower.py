@@ -86,6 +86,13 @@ def test_embed_cuts_at_the_length_of_training(tower: MiniLmTower) -> None:
     np.testing.assert_allclose(cut, same, atol=1e-6)
 
 
+def test_embed_takes_any_string(tower: MiniLmTower) -> None:
+    vectors = tower.embed(
+        ["\ud800 heart", "\x00", "心臓", "❤️" * 300, "<script>alert('x')</script>'; DROP TABLE samples;--"]
+    )
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-6)
+
+
 def test_embed_nothing_gives_no_rows(tower: MiniLmTower) -> None:
     assert tower.embed([]).shape == (0, 384)
 
