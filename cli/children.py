@@ -97,6 +97,7 @@ def page_flags(*, host: str, port: int) -> list[str]:
         "browser.gatherUsageStats": "false",
         "client.showErrorDetails": "none",
         "client.toolbarMode": "minimal",
+        "logger.hideWelcomeMessage": "true",
         "theme.light.primaryColor": "#0b6e69",
         "theme.dark.primaryColor": "#4fc3b8",
         "theme.baseRadius": "small",

@@ -28,6 +28,11 @@ _INK = {"light": "#1d2733", "dark": "#eef2f5"}
 _PAPER = {"light": "rgba(255,255,255,0.78)", "dark": "rgba(14,17,23,0.72)"}
 _RING = {"light": "#c2410c", "dark": "#ff9d5c"}
 
+# Where a label may go, in half widths and half heights from its cluster's centre; earlier places are preferred.
+_SHIFTS = ((0, 0), (0, 1), (0, -1), (0, 2), (0, -2), (1, 0), (-1, 0), (1, 1), (-1, 1), (1, -1), (-1, -1))
+_POINTS_WEIGHED = 2_000
+
+_Box = tuple[float, float, float, float]
 Theme = Literal["light", "dark"]
 
 
@@ -75,26 +80,33 @@ class Canvas:
         )
 
 
-def place_labels(clusters: Sequence[dict[str, Any]], canvas: Canvas, *, font_px: int = 11) -> list[Label]:
+def place_labels(
+    clusters: Sequence[dict[str, Any]], canvas: Canvas, *, points: Sequence[tuple[float, float]] = (), font_px: int = 11
+) -> list[Label]:
     """Place cluster labels greedily, largest cluster first; one that finds no free place is left out.
 
-    A label is tried at its cluster's centre, then a little above and below it, and pushed inside the canvas.
+    Of the free places at, above, below and beside a cluster's centre a label takes the one that covers the fewest points.
+
+    Parameters
+    ----------
+    points
+        Map positions that labels should leave visible.
     """
-    taken: list[tuple[float, float, float, float]] = []
+    pixels = [canvas.pixel(x, y) for x, y in points]
+    taken: list[_Box] = []
     placed: list[Label] = []
     for cluster in sorted(clusters, key=lambda c: (-c["n_samples"], c["cluster"])):
         lines = _wrap(str(cluster["label"]))
         half_w = max(map(len, lines)) * font_px * 0.29 + 4
         half_h = len(lines) * font_px * 0.65 + 3
-        cx, cy = canvas.pixel(cluster["x"], cluster["y"])
-        cx = min(max(cx, half_w), max(half_w, canvas.width_px - half_w))
-        for shift in (0.0, 1.0, -1.0, 1.9, -1.9):
-            px, py = cx, min(max(cy + shift * 2 * half_h, half_h), canvas.height_px - half_h)
-            box = (px - half_w, py - half_h, px + half_w, py + half_h)
-            if not any(_overlap(box, other) for other in taken):
-                taken.append(box)
-                placed.append(Label("<br>".join(map(chart_text, lines)), *canvas.point(px, py)))
-                break
+        centre = canvas.pixel(cluster["x"], cluster["y"])
+        boxes = [_inside(canvas, centre, shift, half_w=half_w, half_h=half_h) for shift in _SHIFTS]
+        free = [box for box in boxes if not any(_overlap(box, other) for other in taken)]
+        if free:
+            best = min(free, key=lambda box: _n_covered(box, pixels))  # the first of equals
+            taken.append(best)
+            x, y = canvas.point((best[0] + best[2]) / 2, (best[1] + best[3]) / 2)
+            placed.append(Label("<br>".join(map(chart_text, lines)), x, y))
     return placed
 
 
@@ -124,7 +136,9 @@ def map_figure(
     figure = go.Figure(_points(columns, kept=_kept(columns, highlighted), theme=theme))
     for trace in _marks(columns, highlighted=highlighted, opened=opened, theme=theme):
         figure.add_trace(trace)
-    for label in place_labels(columns["clusters"], canvas):
+    every = max(1, len(columns["x"]) // _POINTS_WEIGHED)
+    points = list(zip(columns["x"][::every], columns["y"][::every], strict=True))
+    for label in place_labels(columns["clusters"], canvas, points=points):
         figure.add_annotation(
             x=label.x, y=label.y, text=label.text, showarrow=False, bgcolor=_PAPER[theme], borderpad=1,
             font={"size": 11, "color": _INK[theme]}, captureevents=False,
@@ -236,5 +250,20 @@ def _wrap(label: str, *, width: int = 20) -> list[str]:
     return [label[:middle], label[middle + 1 :]]
 
 
-def _overlap(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> bool:
+def _inside(
+    canvas: Canvas, centre: tuple[float, float], shift: tuple[float, float], *, half_w: float, half_h: float
+) -> _Box:
+    """Return the label's box at a shift (in label heights and widths) from the centre, pushed inside the canvas."""
+    x = centre[0] + shift[0] * (half_w + 10)
+    y = centre[1] + shift[1] * (half_h + 8)
+    x = min(max(x, half_w), max(half_w, canvas.width_px - half_w))
+    y = min(max(y, half_h), max(half_h, canvas.height_px - half_h))
+    return (x - half_w, y - half_h, x + half_w, y + half_h)
+
+
+def _n_covered(box: _Box, pixels: Sequence[tuple[float, float]]) -> int:
+    return sum(1 for x, y in pixels if box[0] < x < box[2] and box[1] < y < box[3])
+
+
+def _overlap(a: _Box, b: _Box) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

@@ -45,6 +45,15 @@ def test_larger_cluster_wins_the_place() -> None:
     assert [label.text for label in placed] == ["large"]
 
 
+def test_label_steps_aside_for_the_points_of_its_cluster() -> None:
+    canvas = Canvas(0, 10, 0, 10, width_px=600, height_px=400)
+    points = [(5 + dx / 20, 5.0) for dx in range(-5, 6)]
+    (label,) = place_labels([cluster(1, 5.0, 5.0)], canvas, points=points)
+    assert label.y != 5.0
+    (label,) = place_labels([cluster(1, 5.0, 5.0)], canvas)
+    assert (label.x, label.y) == pytest.approx((5.0, 5.0))
+
+
 def test_narrow_map_gets_fewer_labels_than_a_wide_one() -> None:
     clusters = FakeAtlas(400).clusters()
     xs, ys = [c["x"] for c in clusters], [c["y"] for c in clusters]
