@@ -25,7 +25,7 @@ _SCORES = {
 # Okabe and Ito's colours without black and yellow, softened: neighbours differ, the labels identify.
 _CLUSTERS = ["#56a6d6", "#e0a03c", "#3aa987", "#c98bb4", "#4a7fb5", "#d9805a", "#8d9aa6"]
 _INK = {"light": "#1d2733", "dark": "#eef2f5"}
-_PAPER = {"light": "rgba(255,255,255,0.78)", "dark": "rgba(14,17,23,0.72)"}
+_PAPER = {"light": "rgba(255,255,255,0.78)", "dark": "rgba(24,23,21,0.74)"}
 _RING = {"light": "#c2410c", "dark": "#ff9d5c"}
 
 # Where a label may go, in half widths and half heights from its cluster's centre; earlier places are preferred.
