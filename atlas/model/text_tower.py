@@ -86,7 +86,7 @@ class MiniLmTower:
     name = "minilm"
     dim = MINILM_DIM
 
-    def __init__(self, folder: Path | None = None, *, threads: int | None = None, batch_tokens: int = 8192) -> None:
+    def __init__(self, folder: Path | None = None, *, threads: int | None = None, batch_tokens: int = 1024) -> None:
         self._folder = folder if folder is not None else packaged_minilm_folder()
         verify_files(self._folder, MINILM_SHA256)
         self._batch_tokens = batch_tokens

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from atlas.catalog.filters import SampleFilter
 from tiny_release import MARKERS, human_genes
 
 from atlas.atlas import Atlas
+from atlas.catalog.filters import SampleFilter
 from atlas.errors import ArtifactError, ConfigError, InputError, NotFoundError
 from atlas.expression.matrix import ExpressionMatrix
 from atlas.expression.units import Unit
