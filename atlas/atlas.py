@@ -301,7 +301,7 @@ class Atlas:
 
     @cached_property
     def _calibration(self) -> Calibration:
-        from atlas.vectors.calibration import Calibration, ScoreKind
+        from atlas.vectors.calibration import Calibration
 
         return Calibration.load(self.release.path("calibration.json"))
 

@@ -210,7 +210,8 @@ def report(data: Path, model_dir: Path, *, grid: bool) -> str:
         sections += [
             "## Recipes compared",
             grid_table(parts, corpus, rules, folder=model_dir),
-            "Nothing was fitted on labels, but the recipe was chosen with these phrases in sight, among about 120 settings: its level flatters, and differences of .01 between recipes mean nothing.",
+            "Nothing was fitted on labels, but the recipe was chosen with these phrases in sight, among about 120 settings: "
+            "its level flatters, and differences of .01 between recipes mean nothing.",
         ]
     return "\n\n".join(sections) + "\n"
 

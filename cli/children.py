@@ -47,7 +47,7 @@ def run_api() -> None:
     """Serve REST over the current release, as the settings say."""
     import uvicorn
 
-    from api.main import create_app
+    from api.main import SERVER_OPTIONS, create_app
 
     settings = load_settings()
     # Phrases and accessions of users stay out of logs, so there is no access log.
@@ -55,10 +55,9 @@ def run_api() -> None:
         create_app(settings),
         host=settings.api_host,
         port=settings.api_port,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
         timeout_graceful_shutdown=int(GRACE_S / 2),
+        log_level="warning",
+        **SERVER_OPTIONS,
     )
 
 

@@ -25,9 +25,15 @@ def list_all(home: options.Home = None, as_json: options.Json = False) -> None:
     found = list_vocabularies(load_settings(home=home).home_path)
     if as_json:
         for one in found:
-            print_json({"name": one.name, "n_terms": len(one.terms)})
+            print_json(
+                {"vocabulary": one.library, "n_terms": one.n_terms, "packaged": one.packaged, "keywords": one.keywords}
+            )
     else:
-        print_table(("vocabulary", "terms"), ((one.name, len(one.terms)) for one in found))
+        rows = (
+            (v.library, v.n_terms, "packaged" if v.packaged else "added", "" if v.keywords else "scans only")
+            for v in found
+        )
+        print_table(("vocabulary", "terms", "", ""), rows)
 
 
 @app.command()
@@ -43,7 +49,7 @@ def add(
     from atlas.vocabulary import add_vocabulary
 
     added = add_vocabulary(load_settings(home=home).home_path, file, name=name)
-    say(f"Added {added.name}: {len(added.terms)} terms.")
+    say(f"Added {added.library}: {added.n_terms} terms. The next build matches it.")
 
 
 @app.command()
@@ -65,4 +71,4 @@ def fetch(
         path = Path(folder) / "library.gmt"
         fetch_library(library, base_url=settings.enrichr_url, out=path)
         added = add_vocabulary(settings.home_path, path, name=library)
-    say(f"Added {added.name}: {len(added.terms)} terms.")
+    say(f"Added {added.library}: {added.n_terms} terms. The next build matches it.")

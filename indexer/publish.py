@@ -19,8 +19,18 @@ from atlas.release import Home, Release
 from indexer.stage import BuildRequest
 
 _VERSIONED = (
-    "geo-atlas", "numpy", "pyarrow", "torch", "transformers", "faiss-cpu", "faiss-gpu-cu12", "igraph", "leidenalg", "umap-learn", "scikit-learn",
-)  # fmt: skip
+    "geo-atlas",
+    "numpy",
+    "pyarrow",
+    "torch",
+    "transformers",
+    "faiss-cpu",
+    "faiss-gpu-cu12",
+    "igraph",
+    "leidenalg",
+    "umap-learn",
+    "scikit-learn",
+)
 
 
 def publish(home: Home, folder: Path, request: BuildRequest, entries: Sequence[StageEntry]) -> None:

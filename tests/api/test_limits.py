@@ -20,7 +20,7 @@ from atlas.settings import Settings
 
 def test_gate_bounds_what_runs_and_what_waits() -> None:
     async def burst() -> tuple[int, int, int]:
-        gate, release = Gate(n_running=2, n_waiting=3), threading.Event()
+        gate, release, both = Gate(n_running=2, n_waiting=3), threading.Event(), threading.Event()
         running, most, lock = 0, 0, threading.Lock()
 
         def work() -> None:
@@ -28,6 +28,8 @@ def test_gate_bounds_what_runs_and_what_waits() -> None:
             with lock:
                 running += 1
                 most = max(most, running)
+                if running == 2:
+                    both.set()
             release.wait(10)
             with lock:
                 running -= 1
@@ -43,6 +45,7 @@ def test_gate_bounds_what_runs_and_what_waits() -> None:
         tasks = [asyncio.create_task(one()) for _ in range(9)]
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         refused = len(done)
+        await asyncio.to_thread(both.wait, 10)
         release.set()
         answered = sum(await asyncio.gather(*tasks))
         async with gate.admit():  # every place was given back
