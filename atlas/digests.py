@@ -59,5 +59,8 @@ class DigestCache:
             return FileEntry(path=str(path), bytes=stat.st_size, sha256=str(known[3]))
         digest = sha256_file(path)
         self._known[str(path)] = [*mark, digest]
-        write_json(self._path, self._known)
+        try:
+            write_json(self._path, self._known)
+        except OSError as error:  # a read-only home: the file is read again next time
+            logger.debug("digests are not remembered in %s: %s", self._path, error)
         return FileEntry(path=str(path), bytes=stat.st_size, sha256=digest)

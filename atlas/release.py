@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +19,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from atlas.accessions import near_matches
-from atlas.digests import sha256_file
+from atlas.digests import DigestCache, sha256_file
 from atlas.errors import ArtifactError, BusyError, InputError, NotFoundError, ResourceError
-from atlas.manifest import Manifest, read_manifest
+from atlas.manifest import FileEntry, Manifest, read_manifest
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -168,15 +168,15 @@ class Release:
         self.folder = folder
         self.manifest: Manifest = read_manifest(folder / "manifest.json")
         self.name = self.manifest.name
-        self._verified_bytes = 0
         self._failure: ArtifactError | None = None
-        self._large = [entry for entry in self.manifest.files if entry.bytes >= SMALL_FILE_BYTES]
+        self._unverified = {entry.path: entry for entry in self.manifest.files}
+        self._checking = threading.Lock()
+        self._digests = DigestCache(folder.parent.parent / "digests.json")
         for entry in self.manifest.files:
             self._check_size(entry.path, entry.bytes)
         for entry in self.manifest.files:
             if entry.bytes < SMALL_FILE_BYTES:
-                self._check_digest(entry.path, entry.sha256)
-                self._verified_bytes += entry.bytes
+                self._check_digest(entry)
 
     @classmethod
     def open(cls, home: Home, name: str | None = None) -> Release:
@@ -189,28 +189,38 @@ class Release:
 
     def table(self, relative: str, *, columns: list[str] | None = None) -> pa.Table:
         """Read one parquet artefact."""
-        return pq.read_table(self.folder / relative, columns=columns)
+        return pq.read_table(self.checked(relative), columns=columns)
 
     @property
     def verified(self) -> float:
         """Share of the release's bytes whose digest was checked since opening, in [0, 1]."""
         total = sum(entry.bytes for entry in self.manifest.files)
-        return 1.0 if total == 0 else self._verified_bytes / total
+        left = sum(entry.bytes for entry in list(self._unverified.values()))
+        return 1.0 if left == 0 else 1.0 - left / total
+
+    def checked(self, relative: str) -> Path:
+        """Return the path of a file or folder once all its bytes are known to be as published.
+
+        A large file is read once; the home remembers its digest by size, time and inode.
+
+        Raises
+        ------
+        ArtifactError
+            ``corrupt`` if a file was changed.
+        """
+        self._verify(
+            [e for e in list(self._unverified.values()) if e.path == relative or e.path.startswith(relative + "/")]
+        )
+        return self.folder / relative
 
     def verify(self) -> None:
-        """Check every large file too; raises ``ArtifactError`` and remembers it."""
-        for entry in self._large:
-            try:
-                self._check_digest(entry.path, entry.sha256)
-            except ArtifactError as error:
-                self._failure = error
-                raise
-            self._verified_bytes += entry.bytes
-        self._large = []
+        """Read every file again and check it; raises ``ArtifactError`` and remembers it."""
+        self._unverified = {entry.path: entry for entry in self.manifest.files}
+        self._verify(self.manifest.files, from_disk=True)
 
     def verify_in_background(self) -> None:
-        """Start ``verify`` in a daemon thread; ``raise_if_corrupt`` reports what it found."""
-        if self._large:
+        """Check what is left in a daemon thread; ``raise_if_corrupt`` reports what it found."""
+        if self._unverified:
             threading.Thread(target=self._verify_quietly, name=f"verify-{self.name}", daemon=True).start()
 
     def raise_if_corrupt(self) -> None:
@@ -218,9 +228,20 @@ class Release:
         if self._failure is not None:
             raise self._failure
 
+    def _verify(self, entries: Sequence[FileEntry], *, from_disk: bool = False) -> None:
+        with self._checking:
+            for entry in entries:
+                if entry.path not in self._unverified:
+                    continue
+                try:
+                    self._check_digest(entry, from_disk=from_disk or entry.bytes < SMALL_FILE_BYTES)
+                except ArtifactError as error:
+                    self._failure = error
+                    raise
+
     def _verify_quietly(self) -> None:
         try:
-            self.verify()
+            self._verify(list(self._unverified.values()))
         except ArtifactError:
             return  # kept in _failure: the next question raises it
 
@@ -240,8 +261,10 @@ class Release:
                 details={"path": relative, "seen": seen, "expected": expected},
             )
 
-    def _check_digest(self, relative: str, expected: str) -> None:
-        seen = sha256_file(self.folder / relative)
+    def _check_digest(self, entry: FileEntry, *, from_disk: bool = True) -> None:
+        relative, expected = entry.path, entry.sha256
+        path = self.folder / relative
+        seen = sha256_file(path) if from_disk else self._digests.entry(path).sha256
         if seen != expected:
             raise ArtifactError(
                 f"{relative} of release {self.name!r} was changed after it was published (sha256 {seen[:12]}…, "
@@ -249,3 +272,4 @@ class Release:
                 kind="corrupt",
                 details={"path": relative, "seen": seen, "expected": expected},
             )
+        self._unverified.pop(relative, None)

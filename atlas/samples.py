@@ -35,6 +35,7 @@ class SampleTable:
         series = release.table("series.parquet", columns=["series_id", "title", "n_samples"]).to_pydict()
         self.series_titles: dict[str, str] = dict(zip(series["series_id"], series["title"], strict=True))
         self.series_sizes: dict[str, int] = dict(zip(series["series_id"], series["n_samples"], strict=True))
+        self._folded_series = {name.casefold(): name for name in self.series_sizes}
         labels = release.table("labels.parquet", columns=["cluster", "label"]).to_pydict()
         self.cluster_labels: dict[int, str] = dict(zip(labels["cluster"], labels["label"], strict=True))
         self.table: pa.Table = samples.append_column("caption", captions["caption"]).combine_chunks()
@@ -72,6 +73,22 @@ class SampleTable:
         if row < 0:
             row = pc.index(pc.utf8_upper(column), accession.upper()).as_py()
         return None if row < 0 else int(row)
+
+    def find_series(self, accession: str) -> str | None:
+        """Return a series' accession as the atlas spells it, or ``None``; case does not matter."""
+        if accession in self.series_sizes:
+            return accession
+        return self._folded_series.get(accession.casefold())
+
+    def missing(self, accession: str) -> NotFoundError:
+        """Return the error for an accession that names neither a sample nor a series here, with near ones."""
+        names = self.table["sample_id"].to_pylist() + list(self.series_sizes)
+        near = list(near_matches(accession, names))
+        hint = f" Near: {', '.join(near)}." if near else ""
+        return NotFoundError(
+            f"{accession[:80]!r} is neither a sample nor a series of this atlas.{hint}",
+            details={"accession": accession[:80], "near_matches": near},
+        )
 
     def rows_of_series(self, series: str) -> np.ndarray:
         """Return the rows whose samples belong to ``series``, (n,) int64, ascending."""

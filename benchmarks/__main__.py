@@ -1,6 +1,6 @@
 """Make every table of ``docs/measurements.md``, each by the command it names.
 
-Run: make bench ARGS="--data ../shared/data"   (about 15 minutes on 2 cores; --out to write elsewhere)
+Run: make bench ARGS="--data DATA"   (about 15 minutes on 2 cores; --out to write elsewhere)
 """
 
 from __future__ import annotations
@@ -102,11 +102,17 @@ def measure(data: Path, work: Path) -> str:
 def main() -> None:
     """Write ``docs/measurements.md``, then the phrases' page."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument(
+        "--data", type=Path, default=os.environ.get("GEO_ATLAS_TEST_DATA", ROOT.parent / "shared" / "data")
+    )
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "measurements.md")
     parser.add_argument("--skip-phrases", action="store_true")
     args = parser.parse_args()
-    data = args.data.resolve()
+    data = Path(args.data).resolve()
+    if not (data / "corpora" / "counts.h5").is_file():
+        parser.error(
+            f"{data} holds no corpora/counts.h5. Name the folder of the corpora: --data DIR, or GEO_ATLAS_TEST_DATA."
+        )
     with tempfile.TemporaryDirectory() as work:
         os.chmod(work, 0o755)  # as root, the embedded database runs as another user and must reach its home
         args.out.write_text(measure(data, Path(work)), encoding="utf-8")

@@ -21,11 +21,11 @@ def build(
     counts: Annotated[list[Path], typer.Option("--counts", help="ARCHS4 HDF5, h5ad or CSV/TSV; repeatable.")],
     name: Annotated[str, typer.Option("--name", help="Name of the release.")],
     home: options.Home = None,
-    model_dir: Annotated[Path | None, typer.Option("--model", help="Model folder [default: the packaged one].")] = None,
+    model_dir: Annotated[Path | None, typer.Option("--model", help="Model folder (default: the packaged one).")] = None,
     unit: Annotated[str | None, typer.Option(help="counts, tpm, fpkm or log2, where files do not say.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Keep the first N samples.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of clusters, map and calibration.")] = 0,
-    library: Annotated[list[str] | None, typer.Option(help="Vocabulary to match; repeatable [default: all].")] = None,
+    library: Annotated[list[str] | None, typer.Option(help="Vocabulary to match; repeatable (default: all).")] = None,
     force: Annotated[list[str] | None, typer.Option("--force", help="Run this stage again; repeatable.")] = None,
     without_catalog: Annotated[
         bool, typer.Option("--without-catalog", help="Do not load the database: semantic search only.")

@@ -22,7 +22,7 @@ def _group() -> None:
 def fit(
     counts: Annotated[list[Path], typer.Option("--counts", help="Expression file to fit on; repeatable.")],
     out: Annotated[Path, typer.Option("--out", help="Folder of the new model.")],
-    model_dir: Annotated[Path | None, typer.Option("--model", help="Model to start from [default: packaged].")] = None,
+    model_dir: Annotated[Path | None, typer.Option("--model", help="Model to start from (default: packaged).")] = None,
     exclude_series: Annotated[list[str] | None, typer.Option(help="Series not to fit on; repeatable.")] = None,
 ) -> None:
     """Fit gene means and deviations on expression files and write a model folder that carries them.

@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 Home = Annotated[
-    Path | None, typer.Option("--home", help="Folder of the atlas [default: ~/.geo-atlas or GEO_ATLAS_HOME].")
+    Path | None, typer.Option("--home", help="Folder of the atlas (default: ~/.geo-atlas or GEO_ATLAS_HOME).")
 ]
-ReleaseName = Annotated[str | None, typer.Option("--release", help="Release to ask [default: the current one].")]
+ReleaseName = Annotated[str | None, typer.Option("--release", help="Release to ask (default: the current one).")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON (one object a line) instead of a table.")]
 K = Annotated[int, typer.Option("-k", "--k", help="Number of hits.")]
 Tissue = Annotated[list[str] | None, typer.Option("--tissue", help="Keep samples of this tissue; repeatable.")]

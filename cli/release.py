@@ -61,7 +61,7 @@ def use(name: Name, home: options.Home = None) -> None:
 
 @app.command()
 def verify(
-    name: Annotated[str | None, typer.Argument(help="Release [default: current].")] = None, home: options.Home = None
+    name: Annotated[str | None, typer.Argument(help="Release (default: current).")] = None, home: options.Home = None
 ) -> None:
     """Check every file of a release against its manifest.
 
@@ -78,9 +78,8 @@ def remove(name: Name, home: options.Home = None) -> None:
 
     Example: geo-atlas release remove 2025-05
     """
-    from indexer.stages.load_catalog import remove_release
-
     from atlas.catalog.database import open_database
+    from indexer.stages.load_catalog import remove_release
 
     settings = load_settings(home=home)
     place = Home(settings.home_path)
@@ -97,15 +96,14 @@ def remove(name: Name, home: options.Home = None) -> None:
 
 @app.command()
 def load(
-    name: Annotated[str | None, typer.Argument(help="Release [default: current].")] = None, home: options.Home = None
+    name: Annotated[str | None, typer.Argument(help="Release (default: current).")] = None, home: options.Home = None
 ) -> None:
     """Load a release into the database again; the release folder is the truth, the database is derived from it.
 
     Example: GEO_ATLAS_DATABASE_URL=postgresql://... geo-atlas release load
     """
-    from indexer.stages.load_catalog import load_release
-
     from atlas.catalog.database import open_database
+    from indexer.stages.load_catalog import load_release
 
     settings = load_settings(home=home)
     release = Release.open(Home(settings.home_path), name)

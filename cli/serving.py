@@ -13,9 +13,9 @@ from cli.output import say
 
 app = typer.Typer()
 
-ApiPort = Annotated[int | None, typer.Option("--api-port", help="Port of the API [default: 8000].")]
-UiPort = Annotated[int | None, typer.Option("--ui-port", help="Port of the pages [default: 8501].")]
-Host = Annotated[str | None, typer.Option("--host", help="Address to listen on [default: 127.0.0.1].")]
+ApiPort = Annotated[int | None, typer.Option("--api-port", help="Port of the API (default: 8000).")]
+UiPort = Annotated[int | None, typer.Option("--ui-port", help="Port of the pages (default: 8501).")]
+Host = Annotated[str | None, typer.Option("--host", help="Address to listen on (default: 127.0.0.1).")]
 
 
 @app.command()
@@ -65,9 +65,8 @@ def export_starter(
 
     Example: geo-atlas export-starter --licences provenance.tsv --out starter
     """
-    from indexer.export_starter import export_starter as export
-
     from atlas.release import Home, Release
+    from indexer.export_starter import export_starter as export
 
     opened = Release.open(Home(load_settings(home=home).home_path), release)
     export(opened, out, licences=licences)

@@ -39,7 +39,7 @@ def list_all(home: options.Home = None, as_json: options.Json = False) -> None:
 @app.command()
 def add(
     file: Annotated[Path, typer.Argument(help="GMT file, or a list with one term a line.")],
-    name: Annotated[str | None, typer.Option(help="Name [default: the file's].")] = None,
+    name: Annotated[str | None, typer.Option(help="Name (default: the file's).")] = None,
     home: options.Home = None,
 ) -> None:
     """Add a vocabulary; the next build matches it.

@@ -110,12 +110,16 @@ class Builder:
             If the disk is full or the home cannot be written; what is done stays done.
         """
         with self.home.lock(f"build {self.request.name}"), _disk_errors(self.home.path):
-            if not self._is_published():
+            published = self._is_published()
+            if not published:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 for number, stage in enumerate(self._stages, start=1):
                     self._run_if_needed(stage, f"[{number}/{len(self._stages)}]")
                 publish(self.home, self.folder, self.request, [self._done(stage) for stage in self._stages])
-            self.home.use(self.request.name)
+            # A build that was killed between publishing and pointing is finished here; asking again for an old release
+            # does not make it the current one.
+            if not published or self.root.exists() or not self.home.pointer.exists():
+                self.home.use(self.request.name)
             shutil.rmtree(self.root, ignore_errors=True)
             return Release.open(self.home, self.request.name)
 
@@ -131,11 +135,25 @@ class Builder:
         if not (release / "manifest.json").is_file():
             return False
         entries = {entry.name: entry for entry in read_manifest(release / "manifest.json").stages}
-        same = all(
-            s.name in entries and entries[s.name].key == self._key(self._inputs(s, release), s) for s in self._stages
-        )
+        try:
+            same = all(
+                s.name in entries and entries[s.name].key == self._key(self._inputs(s, release), s)
+                for s in self._stages
+            )
+        except FileNotFoundError as error:
+            raise ArtifactError(
+                f"The published release {self.request.name!r} lacks {error.args[0]}. Restore the file, or remove the release "
+                f"(geo-atlas release remove {self.request.name}) and build it again.",
+                kind="missing",
+            ) from error
         if same and not self._force:
             return True
+        if same:
+            raise InputError(
+                f"Release {self.request.name!r} is published and releases are immutable, so no stage of it can be forced. "
+                f"Choose another --name, or remove it: geo-atlas release remove {self.request.name}.",
+                details={"release": self.request.name},
+            )
         raise InputError(
             f"Release {self.request.name!r} is already published in {self.home.path} from other inputs or parameters, and "
             f"releases are immutable. Choose another --name, or remove it: geo-atlas release remove {self.request.name}.",

@@ -129,9 +129,9 @@ def n_words(label: str) -> int:
 def make_unique(candidates: Sequence[str], taken: set[str]) -> str:
     """Return the best label not taken yet (case-insensitive): the first, joined by a further one, or numbered."""
     first = candidates[0]
-    joined = sorted((f"{first} / {other}" for other in candidates[1:]), key=lambda label: n_words(label) > MAX_WORDS)
+    joined = (f"{first} / {other}" for other in candidates[1:])
     for label in (first, *joined):
-        if label.casefold() not in taken:
+        if label.casefold() not in taken and (label == first or n_words(label) <= MAX_WORDS):
             return label
     number = 2
     while f"{first} ({number})".casefold() in taken:

@@ -52,7 +52,7 @@ class LabelClusters:
     """Name the clusters."""
 
     name = "label_clusters"
-    version = 1
+    version = 2
     inputs: tuple[str, ...] = (
         "samples.parquet",
         "vectors.npy",

@@ -71,8 +71,19 @@ def test_accession_as_phrase_goes_to_its_record(atlas: Atlas) -> None:
     assert {hit.sample.tissue for hit in series.hits} == {"liver"}
 
 
+def test_record_leads_though_others_have_its_vector_or_the_index_passed_it_over(
+    tiny_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = Atlas.open(tiny_settings)
+    monkeypatch.setattr(opened, "_nearest", lambda vectors, *, k, allowed: (np.arange(k), np.ones(k)))
+    found = [hit.sample.accession for hit in opened.search_text("GSM9000106", k=3).hits]
+    assert found == ["GSM9000106", "GSM9000000", "GSM9000001"]
+    elsewhere = opened.search_text("GSM9000106", k=3, filters=SampleFilter(tissue=("heart",))).hits
+    assert elsewhere[0].sample.accession == "GSM9000106"  # it was asked for by name: filters are for the others
+
+
 def test_unknown_accession_names_near_ones(atlas: Atlas) -> None:
-    with pytest.raises(NotFoundError, match="not a sample") as caught:
+    with pytest.raises(NotFoundError, match="neither a sample nor a series") as caught:
         atlas.search_text("GSM90000031")
     assert "GSM9000003" in caught.value.details["near_matches"]
 
@@ -180,3 +191,64 @@ def test_vectors_depend_on_expression_alone(tiny_counts: Path, atlas: Atlas) -> 
     """The full check, with shuffled text of the input file, lives with the stage; here: rows are unit vectors."""
     vectors = np.load(atlas.release.path("vectors.npy")).astype(np.float32)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=2e-3)
+
+
+def test_series_is_found_whatever_its_case_and_its_samples_come_first(atlas: Atlas) -> None:
+    result = atlas.search_text("gse911", k=20)
+    assert {hit.sample.series for hit in result.hits[:8]} == {("GSE911",)}
+    assert len(result.hits) == 20
+    assert result.message is not None
+    assert "a series with 8 samples" in result.message
+
+
+def test_named_sample_comes_first_even_against_the_filters(atlas: Atlas) -> None:
+    result = atlas.search_text("GSM9000000", k=5, filters=SampleFilter(tissue=("liver",)))
+    assert [hit.sample.tissue for hit in result.hits] == ["heart", *["liver"] * 4]
+
+
+def test_id_without_the_form_of_an_accession_is_found_all_the_same(
+    atlas: Atlas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(atlas._samples, "find", lambda text: 3 if text == "HPA-blood: T cells" else None)
+    assert atlas.search_text("HPA-blood: T cells", k=1).hits[0].sample.accession == atlas._samples.record(3).accession
+
+
+def test_gene_symbol_is_said_beside_no_match(atlas: Atlas, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("atlas.vectors.calibration.Calibration.no_match", lambda self, query, *, index: True)
+    message = atlas.search_text("TTN").message
+    assert message is not None
+    assert "Nothing in this atlas matches" in message
+    assert "TTN is a gene symbol" in message
+
+
+def test_filters_that_leave_nothing_are_said(atlas: Atlas) -> None:
+    result = atlas.search_text("heart", filters=SampleFilter(tissue=("no such tissue",)))
+    assert result.hits == ()
+    assert result.message == "No sample passes the filters."
+    assert len(atlas.search_text("heart", filters=SampleFilter(series=("gse900",))).hits) == 8
+
+
+def words(atlas: Atlas, monkeypatch: pytest.MonkeyPatch, rows: list[int]) -> None:
+    """Let the word search find these rows, in this order."""
+    monkeypatch.setattr(atlas, "_lexical_ranks", lambda *a, **k: {row: i for i, row in enumerate(rows, start=1)})
+
+
+@pytest.mark.parametrize("mode", ["lexical", "hybrid"])
+def test_longer_answer_begins_like_the_shorter_one(atlas: Atlas, monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
+    words(atlas, monkeypatch, [40, 3, 17, 60])
+    rows = [
+        [hit.sample.accession for hit in atlas.search_text("heart", k=k, mode=mode).hits]  # type: ignore[arg-type]
+        for k in (3, 10, 64)
+    ]
+    assert rows[2][:3] == rows[1][:3] == rows[0]
+    assert rows[2][:10] == rows[1]
+    assert len(rows[2]) == 64
+
+
+def test_words_that_nobody_wrote_are_no_match(atlas: Atlas, monkeypatch: pytest.MonkeyPatch) -> None:
+    words(atlas, monkeypatch, [])
+    result = atlas.search_text("zzzq xylo", k=5, mode="lexical")
+    assert result.no_match
+    assert len(result.hits) == 5
+    assert result.message is not None
+    assert "No sample's text contains the words" in result.message

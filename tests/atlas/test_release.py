@@ -113,3 +113,31 @@ def test_manifest_with_an_unknown_field_is_corrupt(tmp_path: Path) -> None:
 def test_names_that_could_leave_the_folder_are_refused(name: str) -> None:
     with pytest.raises(InputError):
         check_name(name)
+
+
+def test_large_file_is_checked_before_its_first_use_and_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = publish(tmp_path / "home", "one")
+    monkeypatch.setattr("atlas.release.SMALL_FILE_BYTES", 1)
+    opened = Release(release.folder)
+    assert opened.verified == 0.0
+    assert opened.checked("vectors.npy") == release.path("vectors.npy")
+    opened.checked("model")
+    opened.checked("samples.parquet")
+    assert opened.verified == 1.0
+    monkeypatch.setattr("atlas.digests.sha256_file", lambda path: pytest.fail("an unchanged file was read again"))
+    Release(release.folder).checked("vectors.npy")
+
+
+def test_large_file_that_was_changed_is_refused_before_its_first_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = publish(tmp_path / "home", "one")
+    path = release.path("vectors.npy")
+    payload = bytearray(path.read_bytes())
+    payload[-1] ^= 1
+    path.write_bytes(payload)
+    monkeypatch.setattr("atlas.release.SMALL_FILE_BYTES", 1)
+    with pytest.raises(ArtifactError, match="was changed"):
+        Release(release.folder).checked("vectors.npy")

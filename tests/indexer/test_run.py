@@ -189,3 +189,37 @@ def test_manifest_records_counts_params_and_digests(tmp_path: Path, source: Path
     assert entry["params"] == {"factor": 1}
     assert entry["inputs"][0]["path"] == str(source)
     assert {file["path"] for file in payload["files"]} == {"samples.parquet", "vectors.npy", "model/config.json"}
+
+
+def test_published_release_with_a_missing_file_is_said_by_name(tmp_path: Path, source: Path) -> None:
+    home = tmp_path / "home"
+    release = Builder(request_in(home), toy_plan(source)).run()
+    (release.folder / "samples.parquet").unlink()
+    with pytest.raises(ArtifactError, match=r"lacks .*samples.parquet"):
+        Builder(request_in(home), toy_plan(source)).plan()
+
+
+def test_stage_of_a_published_release_cannot_be_forced(tmp_path: Path, source: Path) -> None:
+    home = tmp_path / "home"
+    Builder(request_in(home), toy_plan(source)).run()
+    with pytest.raises(InputError, match="no stage of it can be forced"):
+        Builder(request_in(home), toy_plan(source), force=["embed_samples"]).run()
+
+
+def test_asking_again_for_an_old_release_leaves_the_pointer(tmp_path: Path, source: Path) -> None:
+    home = tmp_path / "home"
+    Builder(request_in(home, "one"), toy_plan(source)).run()
+    Builder(request_in(home, "two"), toy_plan(source)).run()
+    Builder(request_in(home, "one"), toy_plan(source)).run()
+    assert Home(home).current() == "two"
+
+
+def test_build_killed_between_publishing_and_pointing_is_finished_by_the_next_run(tmp_path: Path, source: Path) -> None:
+    home = tmp_path / "home"
+    Builder(request_in(home, "one"), toy_plan(source)).run()
+    Builder(request_in(home, "two"), toy_plan(source)).run()
+    Home(home).use("one")
+    (home / "builds" / "two" / "stages").mkdir(parents=True)  # what such a kill leaves
+    Builder(request_in(home, "two"), toy_plan(source)).run()
+    assert Home(home).current() == "two"
+    assert not (home / "builds" / "two").exists()
