@@ -115,7 +115,7 @@ def read_origins(path: Path) -> dict[str, Origin]:
         raise InputError(f"{path} must be a TSV with the columns {', '.join(sorted(needed))}, and not be empty.")
     origins: dict[str, Origin] = {}
     for row in rows:
-        origin = Origin(_line(row["repository"]), _line(row["licence"]) or "none stated")
+        origin = Origin(_line(row["repository"]), _stated(row["licence"]))
         if row["series_id"] not in origins or origin.forbids_derivatives:
             origins[row["series_id"]] = origin
     return origins
@@ -179,7 +179,12 @@ def _notice(used: Counter[str], origins: Mapping[str, Origin], *, left_out: Sequ
         "samples.parquet and series.parquet hold plain facts of public records (GEO, SRA, ENA, ArrayExpress, GDC): accessions,",
         "titles, sources, key-value characteristics, series titles. vectors.npy was computed by this project from expression",
         "tables kept in the public repositories below; no expression table, summary, protocol or abstract is included.",
-        "Rights in the records and tables stay with those who made them; cite the series you use.",
+        "Rights in the records and tables stay with those who made them; cite the series you use. Where the table's licence",
+        "asks for it (NonCommercial, ShareAlike), mind it in what you make of these vectors.",
+        "",
+        "model/: gene vectors were computed by this project from the names and RefSeq summaries of NCBI Gene (a work of the",
+        "United States government) with all-MiniLM-L6-v2 (Apache-2.0); the texts are not included. Gene ids are Ensembl's,",
+        "orthologs those of babelgene. Each gene's mean and deviation were computed from expression tables of the same kind.",
         "",
         "series\tsamples\ttable taken from\tlicence stated there",
         *(f"{series}\t{used[series]}\t{origins[series].repository}\t{origins[series].licence}" for series in sorted(used)),
@@ -188,6 +193,12 @@ def _notice(used: Counter[str], origins: Mapping[str, Origin], *, left_out: Sequ
         *([f"{series}\t{origins[series].repository}\t{origins[series].licence}" for series in left_out] or ["none"]),
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
+
+
+def _stated(licence: str | None) -> str:
+    """Return the licence in one line; an unfilled template of an R package states none."""
+    line = _line(licence)
+    return "none stated" if not line or "What license it uses" in line else line
 
 
 def _line(text: str | None) -> str:
