@@ -15,8 +15,8 @@ from ui import views
 from ui.service import Question, Service, api_url, sentence
 
 EXAMPLES = (
-    "cardiomyopathy", "liver", "whole blood", "pancreatic islets", "T cells", "tuberculosis", "SARS-CoV-2 infection",
-    "colorectal cancer",
+    "cardiomyopathy", "heart", "pancreatic islets", "T cells", "neurons", "colorectal cancer", "uveal melanoma",
+    "adrenal gland",
 )  # fmt: skip
 MODES = {"By meaning": "semantic", "By words": "lexical", "Both": "hybrid"}
 LONGEST_PHRASE = 2_000
@@ -35,7 +35,10 @@ def main() -> None:
             release = service.release()
             name = str(release["release"])
             answer = service.search(question, release=name) if question.phrase else None
-            columns = service.map(question.phrase or None, release=name)
+            words = (
+                question.phrase if answer and not views.names_record(answer) else None
+            )  # a name says nothing as words
+        columns = service.map(words, release=name)
     except AtlasHTTPError as error:
         views.failure(sentence(error, url=service.url))
         return
@@ -60,7 +63,7 @@ def _form() -> Question:
             left, middle, right = st.columns(3)
             mode = left.radio("Search", list(MODES), key="mode", horizontal=True)
             k = left.number_input("Number of samples", 1, 500, 20, key="k")
-            tissue = middle.text_input("Tissue or source contains", key="tissue", placeholder="heart, blood")
+            tissue = middle.text_input("Tissue or source contains", key="tissue", placeholder="left ventricle, blood")
             series = middle.text_input("Series", key="series", placeholder="GSE141910")
             organism = right.text_input("Organism", key="organism", placeholder="Homo sapiens")
             exclude = right.text_input(

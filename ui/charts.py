@@ -31,6 +31,8 @@ _RING = {"light": "#c2410c", "dark": "#ff9d5c"}
 # Where a label may go, in half widths and half heights from its cluster's centre; earlier places are preferred.
 _SHIFTS = ((0, 0), (0, 1), (0, -1), (0, 2), (0, -2), (1, 0), (-1, 0), (1, 1), (-1, 1), (1, -1), (-1, -1))
 _POINTS_WEIGHED = 2_000
+_SCALE_PX = 52.0
+"""Height of the colour scale with its title, in the lower right corner."""
 
 _Box = tuple[float, float, float, float]
 Theme = Literal["light", "dark"]
@@ -81,7 +83,12 @@ class Canvas:
 
 
 def place_labels(
-    clusters: Sequence[dict[str, Any]], canvas: Canvas, *, points: Sequence[tuple[float, float]] = (), font_px: int = 11
+    clusters: Sequence[dict[str, Any]],
+    canvas: Canvas,
+    *,
+    points: Sequence[tuple[float, float]] = (),
+    reserved: Sequence[_Box] = (),
+    font_px: int = 11,
 ) -> list[Label]:
     """Place cluster labels greedily, largest cluster first; one that finds no free place is left out.
 
@@ -91,9 +98,11 @@ def place_labels(
     ----------
     points
         Map positions that labels should leave visible.
+    reserved
+        Boxes in pixels (left, bottom, right, top) that no label may enter.
     """
     pixels = [canvas.pixel(x, y) for x, y in points]
-    taken: list[_Box] = []
+    taken: list[_Box] = list(reserved)
     placed: list[Label] = []
     for cluster in sorted(clusters, key=lambda c: (-c["n_samples"], c["cluster"])):
         lines = _wrap(str(cluster["label"]))
@@ -138,7 +147,8 @@ def map_figure(
         figure.add_trace(trace)
     every = max(1, len(columns["x"]) // _POINTS_WEIGHED)
     points = list(zip(columns["x"][::every], columns["y"][::every], strict=True))
-    for label in place_labels(columns["clusters"], canvas, points=points):
+    scale = [(width_px * 0.62, 0.0, float(width_px), _SCALE_PX)] if columns.get("score") else []
+    for label in place_labels(columns["clusters"], canvas, points=points, reserved=scale):
         figure.add_annotation(
             x=label.x, y=label.y, text=label.text, showarrow=False, bgcolor=_PAPER[theme], borderpad=1,
             font={"size": 11, "color": _INK[theme]}, captureevents=False,

@@ -18,10 +18,10 @@ def hit_rows(hits: list[dict[str, Any]]) -> list[dict[str, object]]:
             "Record": safe_url(hit["sample"]["url"]),
             "Score": hit["score"],
             "Pct": hit["percentile"],
+            "Source": hit["sample"]["source_name"],
             "Title": hit["sample"]["title"],
             "Series": ", ".join(hit["sample"]["series"]),
             "Series record": next(filter(None, map(safe_url, hit["sample"]["series_urls"])), None),
-            "Source": hit["sample"]["source_name"],
             "Cluster": hit["sample"]["cluster_label"] or _NO_LABEL,
         }
         for hit in hits

@@ -19,6 +19,9 @@ _STYLE = Path(__file__).with_name("style.css")
 ICON = Path(__file__).with_name("icon.svg").read_text(encoding="utf-8")
 """The page's icon, of our own: a named one would be fetched from elsewhere."""
 
+WEAK_PERCENTILE = 75.0
+"""Below it a best hit is called weak, although something in the atlas does match."""
+
 _LINK_NAMES = {"www.ncbi.nlm.nih.gov": "GEO / SRA", "portal.gdc.cancer.gov": "GDC"}
 
 
@@ -49,12 +52,19 @@ def welcome(release: dict[str, Any]) -> None:
     )
 
 
+def names_record(answer: dict[str, Any]) -> bool:
+    """Return whether the question was the name of a sample or series rather than words: then no score tells of words."""
+    name, hits = answer["query"].strip().casefold(), answer["hits"]
+    return bool(hits) and name in {
+        one.casefold() for one in (hits[0]["sample"]["accession"], *hits[0]["sample"]["series"])
+    }
+
+
 def verdict(answer: dict[str, Any]) -> None:
     """Say in a sentence how good the answer is; an answer that is none is said to be none."""
     if answer["no_match"]:
         st.warning(
-            as_markdown(answer["message"] or "Nothing in this atlas matches that phrase.")
-            + " The nearest samples are listed all the same.",
+            as_markdown(answer["message"] or "Nothing in this atlas matches that phrase."),
             icon=":material/search_off:",
         )
         return
@@ -66,10 +76,11 @@ def verdict(answer: dict[str, Any]) -> None:
         return
     first = hits[0]
     best = ""
-    if first["score"] is not None:
+    if first["score"] is not None and not names_record(answer):
         best = f" Best score {first['score']:.3f}"
         if first["percentile"] is not None:
             best += f", higher than {_percent(first['percentile'])} of what random phrases reach"
+            best += ": a weak answer" if first["percentile"] < WEAK_PERCENTILE else ""
         best += "."
     st.html(
         f'<p class="ga-verdict">The <b>{len(hits)}</b> nearest of {answer["n_candidates"]:,} samples to '
@@ -103,10 +114,10 @@ def hits(found: list[dict[str, Any]], *, release: str, phrase: str, on_open: OnO
             "Pct": st.column_config.NumberColumn(
                 format="%.1f", width=50, help="Percentile among the scores that random phrases reach in this atlas"
             ),
-            "Title": st.column_config.TextColumn(width=170),
+            "Source": st.column_config.TextColumn(width=140),
+            "Title": st.column_config.TextColumn(width=110),
             "Series": st.column_config.TextColumn(width=90),
             "Series record": st.column_config.LinkColumn("↗", display_text="↗", width=30, help="The public record of the series"),
-            "Source": st.column_config.TextColumn(width=140),
             "Cluster": st.column_config.TextColumn(width=140),
         },
     )  # fmt: skip

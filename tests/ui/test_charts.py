@@ -54,6 +54,14 @@ def test_label_steps_aside_for_the_points_of_its_cluster() -> None:
     assert (label.x, label.y) == pytest.approx((5.0, 5.0))
 
 
+def test_no_label_enters_a_reserved_corner() -> None:
+    canvas = Canvas(0, 10, 0, 10, width_px=600, height_px=400)
+    corner = (400.0, 0.0, 600.0, 60.0)
+    (label,) = place_labels([cluster(1, 9.0, 1.3)], canvas, reserved=[corner])
+    ((left, bottom, right, top),) = boxes([label], canvas)
+    assert right <= corner[0] or bottom >= corner[3] or left >= corner[2] or top <= corner[1]
+
+
 def test_narrow_map_gets_fewer_labels_than_a_wide_one() -> None:
     clusters = FakeAtlas(400).clusters()
     xs, ys = [c["x"] for c in clusters], [c["y"] for c in clusters]
