@@ -38,9 +38,8 @@ def demo(settings: Settings, *, serve: bool = True) -> None:
 
         run(settings)
     else:
-        say(
-            f'Ask for more: geo-atlas search "liver" --home {settings.home}   Serve it: geo-atlas serve --home {settings.home}'
-        )
+        say(f'Ask for more: geo-atlas search "pancreatic islets" --home {settings.home}')
+        say(f"Serve it:     geo-atlas serve --home {settings.home}")
 
 
 def demo_settings(settings: Settings) -> Settings:

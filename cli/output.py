@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import typer
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
@@ -32,13 +33,27 @@ def print_json(payload: Any) -> None:
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> None:
     """Print an aligned table on stdout; text of the sources is shown as it is, never as markup."""
+    cells = [[_plain("" if cell is None else str(cell)) for cell in row] for row in rows]
+    if not sys.stdout.isatty():
+        _print_whole(columns, cells, title=title)
+        return
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for name in columns:
-        table.add_column(name, overflow="fold" if sys.stdout.isatty() else "ignore", no_wrap=not sys.stdout.isatty())
-    for row in rows:
-        table.add_row(*(_plain("" if cell is None else str(cell)) for cell in row))
-    width = None if sys.stdout.isatty() else 240
-    Console(markup=False, highlight=False, width=width).print(table)
+        table.add_column(name, overflow="fold")
+    for row in cells:
+        table.add_row(*row)
+    Console(markup=False, highlight=False).print(table)
+
+
+def _print_whole(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str | None) -> None:
+    """Print a table to a file or a pipe, where no cell may be cut and no line padded at its end."""
+    lines = [list(columns), *rows]
+    widths = [max(cell_len(line[i]) for line in lines) for i in range(len(columns))]
+    if title:
+        sys.stdout.write(title + "\n")
+    for line in lines:
+        padded = (cell + " " * (width - cell_len(cell)) for cell, width in zip(line, widths, strict=True))
+        sys.stdout.write("  ".join(padded).rstrip() + "\n")
 
 
 def hit_line(hit: Hit, **more: Any) -> dict[str, Any]:
@@ -83,6 +98,11 @@ def print_neighbors(result: NeighborsResult, *, as_json: bool) -> None:
         say(
             f"{result.query}: {c.n_recognised} of {c.n_given} genes recognised by {c.identifier}; "
             f"{c.n_covered} of the model's {c.n_model_genes} genes are measured."
+            + (
+                " So few genes place a sample poorly: take the answer as a hint."
+                if c.n_covered < c.n_model_genes / 10
+                else ""
+            )
         )
     if as_json:
         for hit in result.hits:

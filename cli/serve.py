@@ -23,7 +23,8 @@ import typer
 from pydantic import SecretStr
 
 import atlas
-from atlas.errors import ConfigError, ResourceError
+from atlas.errors import ConfigError, NotFoundError, ResourceError
+from atlas.release import Home
 from atlas.settings import Settings
 from cli.children import GRACE_S, WITH_PARENT
 
@@ -66,6 +67,8 @@ def serve(settings: Settings, *, open_ui: bool = True, open_api: bool = True) ->
         If a port is taken, or a service ends or does not answer in time.
     """
     services = plan_services(settings, open_ui=open_ui, open_api=open_api)
+    if open_api:
+        _remark_empty_home(settings)
     children: list[_Child] = []
     with _stop_signals() as stop:
         try:
@@ -79,6 +82,16 @@ def serve(settings: Settings, *, open_ui: bool = True, open_api: bool = True) ->
                 _raise_if_dead(children)
         finally:
             _end(children)
+
+
+def _remark_empty_home(settings: Settings) -> None:
+    """Say that nothing can be answered yet; a service may well be started before its first release is built."""
+    try:
+        Home(settings.home_path).current()
+    except NotFoundError as error:
+        typer.echo(
+            f"{error.message} Served all the same: questions are answered once a release is published.", err=True
+        )
 
 
 def plan_services(settings: Settings, *, open_ui: bool = True, open_api: bool = True) -> list[Service]:
