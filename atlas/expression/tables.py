@@ -34,6 +34,7 @@ _DELIMITERS = "\t,;"
 _SYMBOL_HEADERS = frozenset({"symbol", "gene_symbol", "gene_name", "gene", "hgnc_symbol", "genename", "genesymbol"})
 _MAX_LINE_CHARS = 64 << 20
 _MAX_GENE_COLUMNS = 250_000
+_MAX_LINES = 500_000  # a line costs far more memory than its bytes: a small gzip file may hold a billion short ones
 
 
 def read_table(
@@ -173,6 +174,8 @@ def _lines(stream: BinaryIO, *, limits: Limits, name: str) -> Iterator[tuple[int
         number += 1
         if len(line) == _MAX_LINE_CHARS:
             raise TooLargeError(f"Line {number} of {name} is longer than {_MAX_LINE_CHARS:,} characters.")
+        if number > _MAX_LINES:
+            raise TooLargeError(f"{name} has more than {_MAX_LINES:,} lines. Expected one line a gene; send fewer.")
         if "\0" in line:
             raise InputError(f"Line {number} of {name} holds binary data. Expected a CSV or TSV table.")
         if line.strip() and not line.startswith("#"):

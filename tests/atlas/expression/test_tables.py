@@ -203,3 +203,11 @@ def test_table_file_is_a_source(tmp_path: Path) -> None:
     assert source.series_table().num_rows == 0
     assert [rows.tolist() for rows, _ in blocks] == [[0], [2]]
     assert np.concatenate([matrix.values for _, matrix in blocks]).tolist() == [[1, 4], [3, 6]]
+
+
+@pytest.mark.parametrize("line", [b"MYH6,1\n", b"\n", b"# note\n"])
+def test_small_file_that_unpacks_to_endless_short_lines_is_refused(line: bytes) -> None:
+    raw = gzip.compress(b"gene,a\n" + line * 600_000, 1)
+    assert len(raw) < 1 << 20
+    with pytest.raises(TooLargeError, match="500,000 lines"):
+        read(raw)
