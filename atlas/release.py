@@ -129,13 +129,16 @@ class Home:
 
 def write_pointer(pointer: Path, name: str) -> None:
     """Replace the pointer file; a reader sees the old name or the new one."""
-    pointer.parent.mkdir(parents=True, exist_ok=True)
     temporary = pointer.with_name(f".current.{os.getpid()}.tmp")
-    with temporary.open("w", encoding="utf-8") as handle:
-        handle.write(name + "\n")
-        handle.flush()
-        os.fsync(handle.fileno())
-    os.replace(temporary, pointer)
+    try:
+        pointer.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("w", encoding="utf-8") as handle:
+            handle.write(name + "\n")
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(temporary, pointer)
+    except OSError as error:
+        raise ResourceError(f"Cannot write {pointer}: {error.strerror}. The current release is unchanged.") from error
 
 
 def release_folder(home: Home, name: str) -> Path:

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from toy_stages import toy_plan
 
-from atlas.errors import ArtifactError, InputError, NotFoundError
-from atlas.release import Home, Release, check_name
+from atlas.errors import ArtifactError, InputError, NotFoundError, ResourceError
+from atlas.release import Home, Release, check_name, write_pointer
 from atlas.settings import Settings
 from indexer.run import Builder
 from indexer.stage import BuildRequest
@@ -128,6 +128,12 @@ def test_large_file_is_checked_before_its_first_use_and_remembered(
     assert opened.verified == 1.0
     monkeypatch.setattr("atlas.digests.sha256_file", lambda path: pytest.fail("an unchanged file was read again"))
     Release(release.folder).checked("vectors.npy")
+
+
+def test_pointer_that_cannot_be_written_says_so(tmp_path: Path) -> None:
+    (tmp_path / "home").write_text("a file where a folder is expected")
+    with pytest.raises(ResourceError, match="Cannot write .*current"):
+        write_pointer(tmp_path / "home" / "current", "one")
 
 
 def test_large_file_that_was_changed_is_refused_before_its_first_use(
