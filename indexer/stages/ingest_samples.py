@@ -107,7 +107,15 @@ class IngestSamples:
         }
 
     def sources(self, request: BuildRequest) -> tuple[Path, ...]:
-        """Return the expression files, the starter's tables and the model's gene map."""
+        """Return the expression files, the starter's tables and the model's gene map.
+
+        Raises
+        ------
+        InputError
+            If an expression file is no plain file that this user may read; a folder or a pipe would be read without end.
+        """
+        for path in request.counts:
+            _require_readable_file(path)
         starter = (
             () if request.starter is None else (request.starter / "samples.parquet", request.starter / "series.parquet")
         )
@@ -121,11 +129,13 @@ class IngestSamples:
             raise InputError("There is nothing to ingest. Give --counts FILE, or a starter.")
         tables = _read_tables(request)
         _refuse_duplicate_accessions(tables)
+        n_in = sum(table.samples.num_rows for table in tables)
+        if n_in == 0:
+            raise InputError(f"{', '.join(table.name for table in tables)} holds no sample. Expected at least one.")
         samples, dropped = self._select(ctx, tables)
         if samples.num_rows == 0:
             reasons = dict(Counter(dropped["reason"].to_pylist()))
             raise InputError(f"No sample is left after quality control: {reasons}.", details={"dropped": reasons})
-        n_in = sum(table.samples.num_rows for table in tables)
         pq.write_table(samples, ctx.out / "samples.parquet")
         pq.write_table(_series_of(samples, tables), ctx.out / "series.parquet")
         pq.write_table(dropped, ctx.out / "dropped.parquet")
@@ -272,6 +282,13 @@ class _SourceTable:
     def name(self) -> str:
         """Name of the file, for notes and messages."""
         return "starter" if self.path is None else self.path.name
+
+
+def _require_readable_file(path: Path) -> None:
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is not a file. Give --counts one expression file; repeat it for more.")
+    if path.exists() and not os.access(path, os.R_OK):
+        raise InputError(f"{path} may not be read by this user. Check its permissions.", details={"path": str(path)})
 
 
 def _declared(request: BuildRequest) -> Unit | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -295,6 +296,14 @@ def test_starter_that_is_damaged_is_told(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="no vectors.npy") as missing:
         read_starter(starter)
     assert (corrupt.value.kind, missing.value.kind) == ("corrupt", "missing")
+
+
+@pytest.mark.parametrize("made", ["folder", "pipe"])
+def test_source_that_is_no_plain_file_is_refused_before_it_is_read(tmp_path: Path, made: str) -> None:
+    source = tmp_path / made
+    source.mkdir() if made == "folder" else os.mkfifo(source)
+    with pytest.raises(InputError, match="is not a file"):
+        STAGE.sources(Build(tmp_path, "x", [source]).request)
 
 
 def test_nothing_to_ingest_is_refused(tmp_path: Path) -> None:
