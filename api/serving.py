@@ -31,6 +31,7 @@ from atlas.manifest import Manifest
 from atlas.release import Home
 
 if TYPE_CHECKING:
+    from atlas.expression.genes import GeneMap
     from atlas.expression.matrix import ExpressionMatrix
 
 logger = logging.getLogger(__name__)
@@ -62,6 +63,10 @@ class OpenAtlas(Protocol):
     @property
     def release(self) -> OpenRelease:
         """The release it has opened."""
+
+    @property
+    def genes(self) -> GeneMap:
+        """The genes its model knows."""
 
     def search_text(
         self, phrase: str, /, *, k: int = ..., mode: SearchMode = ..., filters: SampleFilter | None = ...

@@ -18,6 +18,7 @@ from atlas.settings import Settings
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
+    from atlas.expression.genes import GeneMap
     from atlas.expression.matrix import ExpressionMatrix
 
 _MOST_PARTS = 8
@@ -33,7 +34,7 @@ class Part:
     content: bytearray = field(default_factory=bytearray)
 
 
-def matrix_of(content_type: str, body: bytes, settings: Settings) -> ExpressionMatrix:
+def matrix_of(content_type: str, body: bytes, settings: Settings, *, genes: GeneMap) -> ExpressionMatrix:
     """Read the body of ``POST /v1/transcriptomes/neighbors``.
 
     Parameters
@@ -44,6 +45,8 @@ def matrix_of(content_type: str, body: bytes, settings: Settings) -> ExpressionM
         All of it.
     settings
         Its upload limits hold.
+    genes
+        The model's genes; they tell which axis of a table names genes.
 
     Raises
     ------
@@ -56,7 +59,7 @@ def matrix_of(content_type: str, body: bytes, settings: Settings) -> ExpressionM
     if media_type == b"application/json":
         return _from_json(body, settings)
     if media_type == b"multipart/form-data" and options.get(b"boundary"):
-        return _from_form(parse_form(body, boundary=options[b"boundary"]), settings)
+        return _from_form(parse_form(body, boundary=options[b"boundary"]), settings, genes=genes)
     raise UnsupportedMediaError(
         f"The body has media type {content_type[:100]!r}; expected application/json or multipart/form-data with a boundary.",
         details={"seen": content_type[:100], "expected": ["application/json", "multipart/form-data"]},
@@ -132,7 +135,7 @@ class _FormReader:
         self.ended = True
 
 
-def _from_form(parts: dict[str, Part], settings: Settings) -> ExpressionMatrix:
+def _from_form(parts: dict[str, Part], settings: Settings, *, genes: GeneMap) -> ExpressionMatrix:
     from atlas.expression.uploads import read_upload
 
     unknown = sorted(set(parts) - {"file", "unit"})
@@ -144,10 +147,9 @@ def _from_form(parts: dict[str, Part], settings: Settings) -> ExpressionMatrix:
     upload = parts.get("file")
     if upload is None or upload.filename is None:
         raise InputError("The form has no part `file` with a file name. Example: curl -F file=@counts.csv ...")
-    unit = parts.get("unit")
-    return read_upload(
-        upload.filename, bytes(upload.content), settings, unit=None if unit is None else _unit(unit.content)
-    )
+    sent = parts.get("unit")
+    unit = None if sent is None else _unit(sent.content)
+    return read_upload(upload.filename, bytes(upload.content), settings, unit=unit, genes=genes)
 
 
 def _unit(content: bytearray) -> Unit:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from expression_files import small_gene_map
 
 from atlas.answers import (
     ClusterDetail,
@@ -29,6 +30,7 @@ from atlas.answers import (
 )
 from atlas.catalog.filters import SampleFilter
 from atlas.errors import ArtifactError, InputError, NotFoundError
+from atlas.expression.genes import GeneMap
 from atlas.expression.matrix import ExpressionMatrix
 from atlas.manifest import Manifest, StageEntry
 
@@ -95,6 +97,10 @@ class FakeAtlas:
     broken: Exception | None = None
     nan: bool = False
     matrices: list[ExpressionMatrix] = field(default_factory=list)
+
+    @property
+    def genes(self) -> GeneMap:
+        return small_gene_map()
 
     def search_text(
         self, phrase: str, *, k: int = 20, mode: SearchMode = "semantic", filters: SampleFilter | None = None

@@ -53,7 +53,7 @@ def _max_bytes(content_type: str, settings: Settings) -> int:
 def _answer(
     request: Request, query: TranscriptomesQuery, settings: Settings, atlas: AtlasDep, content_type: str, body: bytes
 ) -> Response:
-    matrix = matrix_of(content_type, body, settings)
+    matrix = matrix_of(content_type, body, settings, genes=atlas.genes)
     results = atlas.search_expression(
         matrix, k=query.k, exclude_series=tuple(query.exclude_series), filters=query.filters()
     )
