@@ -109,7 +109,7 @@ class ReleaseBackend:
         except AtlasError as error:
             return error.message
         return (
-            f"the database does not hold release {release!r} as it is; load it with `geo-atlas catalog load {release}`"
+            f"the database does not hold release {release!r} as it is; load it with `geo-atlas release load {release}`"
         )
 
     def close(self) -> None:

@@ -314,7 +314,7 @@ class EmbeddedPostgres:
         except FileNotFoundError as error:
             raise ArtifactError(
                 f"The password file of the embedded database in {self.folder} is gone. The database is derived from the "
-                f"releases: remove {self.folder}, then load each release again with `geo-atlas catalog load`.",
+                f"releases: remove {self.folder}, then load each release again with `geo-atlas release load`.",
                 kind="missing",
             ) from error
         return {"host": self._pid_file()[4].strip(), "user": USER, "password": password, "dbname": DATABASE}

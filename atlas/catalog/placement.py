@@ -287,7 +287,7 @@ def _match_version(installs: Sequence[Path], data: Path) -> Path:
     raise ArtifactError(
         f"The embedded database in {data} was written by Postgres {written_by!r}; the installed binaries are {offered}. "
         f"The database is derived from the releases: remove {data}, then load each release again with "
-        "`geo-atlas catalog load`.",
+        "`geo-atlas release load`.",
         kind="incompatible",
         details={"folder": str(data), "written_by": written_by, "installed": offered},
     )

@@ -182,7 +182,7 @@ def _release_id(connection: Connection, release: str) -> int:
         found = connection.scalar(select(ReleaseRow.release_id).where(ReleaseRow.name == release))
     if found is None:
         raise NotFoundError(
-            f"The database does not hold release {release!r}. Load it with: geo-atlas catalog load {release}",
+            f"The database does not hold release {release!r}. Load it with: geo-atlas release load {release}",
             details={"release": release},
         )
     return int(found)

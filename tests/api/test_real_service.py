@@ -23,7 +23,7 @@ from atlas.answers import ClusterDetail, MapColumns, NeighborsResult, SearchResu
 from atlas.atlas import Atlas
 from atlas.catalog.database import open_database
 from atlas.catalog.filters import SampleFilter
-from atlas.errors import MissingExtraError
+from atlas.errors import ArtifactError, MissingExtraError
 from atlas.release import write_pointer
 from atlas.settings import Settings
 
@@ -137,6 +137,26 @@ def test_unknown_accession_has_near_matches(real: httpx.Client, library: Atlas) 
     known = library.map().accession[0]
     error = assert_error(real.get(f"/v1/samples/{known}9"), 404, "not_found")
     assert known in error["details"]["near_matches"]
+
+
+def test_words_are_not_answered_from_a_database_that_holds_other_files(
+    library: Atlas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = library.release.manifest.model_copy(update={"model_hash": "0" * 64})
+    monkeypatch.setattr(library.release, "manifest", other)
+    with pytest.raises(ArtifactError, match="geo-atlas release load tiny") as caught:
+        library.search_text("heart", mode="lexical")
+    assert caught.value.kind == "stale"
+
+
+def test_table_with_samples_as_rows_is_read_like_one_with_genes_as_rows(real: httpx.Client) -> None:
+    genes = {"MYH6": 900, "MYH7": 800, "TNNT2": 700, "ALB": 3, "GAPDH": 50}
+    tall = "gene,own\n" + "".join(f"{gene},{n}\n" for gene, n in genes.items())
+    wide = f"sample,{','.join(genes)}\nown,{','.join(map(str, genes.values()))}\n"
+    url = "/v1/transcriptomes/neighbors?k=3"
+    first, second = (real.post(url, files={"file": ("own.csv", text.encode())}) for text in (tall, wide))
+    assert first.status_code == 200
+    assert second.json() == first.json()
 
 
 def test_a_sample_of_the_atlas_finds_itself_by_its_counts(

@@ -142,7 +142,7 @@ def test_lexical_search_refuses_nothing_asked_and_nothing_loaded(loaded: Databas
     for phrase, k in (("", 5), (" \n", 5), ("heart", 0)):
         with pytest.raises(InputError):
             lexical_search(loaded, "queries", phrase, k=k)
-    with pytest.raises(NotFoundError, match="geo-atlas catalog load"):
+    with pytest.raises(NotFoundError, match="geo-atlas release load"):
         lexical_search(loaded, "unknown", "heart", k=5)
     with pytest.raises(NotFoundError):
         lexical_search(make_database(), "queries", "heart", k=5)

@@ -365,7 +365,7 @@ def test_data_of_another_major_version_are_refused(doomed_home: Path) -> None:
     with pytest.raises(ArtifactError, match="Postgres '9'") as caught:
         opened(doomed_home)
     assert caught.value.kind == "incompatible"
-    assert "catalog load" in caught.value.message
+    assert "release load" in caught.value.message
 
 
 def test_a_lost_password_file_says_what_to_do(doomed_home: Path) -> None:
