@@ -367,7 +367,7 @@ class Atlas:
         """Return what a phrase names, first, whatever the filters say, and then the samples nearest to it."""
         vector = self._store.rows(named)[0] if len(named) == 1 else self._clusters.centroid(named)
         first = named[:k]
-        others = self._everything() if allowed is None else allowed
+        others = self._everything() if allowed is None else allowed.copy()
         others[first] = False
         rows = first
         if k > len(first):

@@ -127,7 +127,7 @@ class ClusterTable:
             n_samples=int(str(row["n_samples"])),
             n_series=int(str(row["n_series"])),
             top_series=str(row["top_series"]),
-            top_series_share=float(str(row["top_series_share"])),
+            top_series_share=round(float(str(row["top_series_share"])), 4),
             single_study=bool(row["single_study"]),
             x=round(float(np.median(self._samples.x[members])), 4),
             y=round(float(np.median(self._samples.y[members])), 4),
