@@ -26,6 +26,12 @@ def build(
     limit: Annotated[int | None, typer.Option(min=1, help="Keep the first N samples.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of clusters, map and calibration.")] = 0,
     library: Annotated[list[str] | None, typer.Option(help="Vocabulary to match; repeatable (default: all).")] = None,
+    leiden: Annotated[
+        str | None, typer.Option(help="Clustering engine: igraph or leidenalg (default: igraph).")
+    ] = None,
+    resolution: Annotated[
+        float | None, typer.Option(help="Resolution of the clusters; larger gives more of them (default: 1).")
+    ] = None,
     force: Annotated[list[str] | None, typer.Option("--force", help="Run this stage again; repeatable.")] = None,
     without_catalog: Annotated[
         bool, typer.Option("--without-catalog", help="Do not load the database: semantic search only.")
@@ -55,6 +61,8 @@ def build(
         limit=limit,
         seed=seed,
         with_catalog=not without_catalog,
+        leiden=leiden,
+        resolution=resolution,
         keyword_libraries=tuple(library) if library else None,
     )
     builder = Builder(request, STAGES, force=force or (), progress=RichProgress())

@@ -81,6 +81,8 @@ class Builder:
         self._stages = [s for s in stages if request.with_catalog or s.name != "load_catalog"]
         self._force = set(force)
         self._progress = progress
+        for stage in self._stages:
+            stage.params(request)  # a stage refuses what it cannot do now, not an hour into the build
         self._digests = DigestCache(self.home.digests)
 
     def plan(self) -> list[Step]:

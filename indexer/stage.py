@@ -31,6 +31,10 @@ class BuildRequest:
         Declared unit of the values where the files declare none.
     limit
         Keep the first this many samples.
+    leiden
+        Engine of the Leiden algorithm, ``igraph`` or ``leidenalg``; ``None``: the stage's own choice.
+    resolution
+        Resolution of the clusters; ``None``: the stage's own choice.
     with_catalog
         Load the database; without it only lexical search and facets are missing.
     """
@@ -45,6 +49,8 @@ class BuildRequest:
     limit: int | None = None
     seed: int = 0
     with_catalog: bool = True
+    leiden: str | None = None
+    resolution: float | None = None
     keyword_libraries: tuple[str, ...] | None = None
 
 

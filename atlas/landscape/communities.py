@@ -42,6 +42,13 @@ class CommunityParameters:
     seed: int = 0
     n_iterations: int = 10
 
+    def check(self) -> None:
+        """Raise ``ConfigError`` if the engine is unknown or the resolution not positive."""
+        if self.engine not in _ENGINES:
+            raise ConfigError(f"There is no clustering engine {self.engine!r}. Choose one of: {', '.join(_ENGINES)}.")
+        if not self.resolution > 0:
+            raise ConfigError(f"The resolution is {self.resolution}; expected a number above 0.")
+
 
 def find_communities(graph: NeighbourGraph, parameters: CommunityParameters | None = None) -> np.ndarray:
     """Return the cluster of every row, (n,) int32.
@@ -52,10 +59,7 @@ def find_communities(graph: NeighbourGraph, parameters: CommunityParameters | No
         If the engine is unknown or the resolution not positive.
     """
     chosen = parameters or CommunityParameters()
-    if chosen.engine not in _ENGINES:
-        raise ConfigError(f"There is no clustering engine {chosen.engine!r}. Choose one of: {', '.join(_ENGINES)}.")
-    if not chosen.resolution > 0:
-        raise ConfigError(f"The resolution is {chosen.resolution}; expected a number above 0.")
+    chosen.check()
     return number_by_size(_ENGINES[chosen.engine](undirected(graph), chosen))
 
 

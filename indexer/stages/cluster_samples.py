@@ -5,16 +5,16 @@ In: ``samples.parquet``, ``neighbours.npz``. Out: ``communities.parquet``: sampl
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from atlas.errors import ArtifactError
-from atlas.landscape.communities import CommunityParameters, find_communities, modularity, number_by_size
+from atlas.landscape.communities import CommunityParameters, Engine, find_communities, modularity, number_by_size
 from atlas.landscape.neighbours import NeighbourGraph
 from indexer.stage import BuildRequest, StageContext, StageResult
 
@@ -68,7 +68,15 @@ class ClusterSamples:
             )
 
     def _parameters(self, request: BuildRequest) -> CommunityParameters:
-        return replace(self.parameters, seed=request.seed)
+        own = self.parameters
+        chosen = CommunityParameters(
+            engine=cast("Engine", request.leiden or own.engine),  # check() refuses any other word
+            resolution=own.resolution if request.resolution is None else request.resolution,
+            seed=request.seed,
+            n_iterations=own.n_iterations,
+        )
+        chosen.check()  # before the first stage runs, not an hour into the build
+        return chosen
 
 
 STAGE = ClusterSamples()

@@ -110,6 +110,25 @@ def test_dry_run_says_what_would_run_and_writes_no_build(tmp_path: Path, tiny_co
     assert not (tmp_path / "builds").exists()
 
 
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        (("--leiden", "louvain"), "no clustering engine 'louvain'"),
+        (("--resolution", "0"), "resolution is 0.0"),
+        (("--library", "nosuch"), "no vocabulary 'nosuch'"),
+        (("--unit", "kg"), "expected one of counts"),
+        (("--force", "embed"), "no such stage"),
+    ],
+)
+def test_build_options_are_refused_before_the_first_stage(
+    tmp_path: Path, tiny_counts: Path, option: tuple[str, str], said: str
+) -> None:
+    run = geo_atlas("build", "--counts", str(tiny_counts), "--name", "x", "--home", str(tmp_path), *option)
+    assert run.returncode in (1, 2)
+    assert said in run.stderr
+    assert not (tmp_path / "builds").exists()
+
+
 def test_release_commands(tiny_home: Path) -> None:
     listed = json.loads(geo_atlas("release", "list", "--home", str(tiny_home), "--json").stdout)
     assert listed["name"] == "tiny"

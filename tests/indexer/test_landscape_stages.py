@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -263,3 +264,12 @@ def test_validation_reads_back_and_refuses_damage(
     pq.write_table(damaged, out / name)
     with pytest.raises(ArtifactError):
         stage.validate(StageContext(asked, folder, out, tmp_path))
+
+
+def test_request_chooses_engine_and_resolution_of_the_clusters(tmp_path: Path) -> None:
+    request = BuildRequest(
+        name="x", home=tmp_path, model_dir=tmp_path, settings=load_settings(), leiden="leidenalg", resolution=2.5
+    )
+    params = cluster_samples.STAGE.params(request)
+    assert (params["engine"], params["resolution"]) == ("leidenalg", 2.5)
+    assert cluster_samples.STAGE.params(replace(request, leiden=None, resolution=None))["engine"] == "igraph"
