@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from tiny_release import human_genes
 
+from atlas.atlas import Atlas
 from atlas.settings import Settings
 
 pytestmark = pytest.mark.slow
@@ -30,6 +31,15 @@ def test_search_json_prints_one_hit_a_line_and_nothing_else(tiny_home: Path) -> 
     assert {"rank", "accession", "series", "score", "percentile", "no_match"} <= set(hits[0])
     assert all(hit["score"] >= after["score"] for hit, after in zip(hits, hits[1:], strict=False))
     assert not hits[0]["no_match"]
+
+
+def test_command_gives_the_answer_of_the_library(tiny_home: Path, tiny_settings: Settings) -> None:
+    run = geo_atlas("search", "cardiac muscle", "--home", str(tiny_home), "-k", "64", "--json")
+    hits = [json.loads(line) for line in run.stdout.splitlines()]
+    expected = Atlas.open(tiny_settings).search_text("cardiac muscle", k=64).hits
+    assert [(hit["accession"], hit["score"], hit["percentile"]) for hit in hits] == [
+        (hit.sample.accession, hit.score, hit.percentile) for hit in expected
+    ]
 
 
 def test_search_that_finds_nothing_says_so_on_stderr_and_keeps_its_list(tiny_home: Path) -> None:
