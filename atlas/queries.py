@@ -31,7 +31,7 @@ def read_phrase(raw: str, settings: Settings) -> Phrase:
     InputError
         If nothing is left after trimming, or it is longer than ``query_max_chars``.
     """
-    text = " ".join(raw.replace("\x00", " ").split())
+    text = " ".join(storable(raw).replace("\x00", " ").split())
     if not text:
         raise InputError("The phrase is empty. Type what to look for, e.g. cardiomyopathy.")
     if len(text) > settings.query_max_chars:
@@ -40,6 +40,11 @@ def read_phrase(raw: str, settings: Settings) -> Phrase:
             details={"seen": len(text), "expected": settings.query_max_chars},
         )
     return Phrase(text, "accession" if _ACCESSION.fullmatch(text) else "text")
+
+
+def storable(text: str) -> str:
+    """Return text with each half of a surrogate pair as "?": a shell hands over bytes that are no UTF-8 in this way."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def check_k(k: int, settings: Settings) -> int:

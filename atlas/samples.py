@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from atlas.accessions import near_matches, parse_characteristics, record_url
 from atlas.answers import SampleRecord
 from atlas.errors import ArtifactError, NotFoundError
+from atlas.queries import storable
 from atlas.release import Release
 
 
@@ -55,7 +56,7 @@ class SampleTable:
         NotFoundError
             With the nearest accessions of the atlas in ``details['near_matches']``.
         """
-        wanted = accession.strip()
+        wanted = storable(accession.strip())
         found = self.find(wanted)
         if found is None:
             near = list(near_matches(wanted, self.table["sample_id"].to_pylist()))
@@ -68,6 +69,7 @@ class SampleTable:
 
     def find(self, accession: str) -> int | None:
         """Return the row of a sample, or ``None``."""
+        accession = storable(accession)
         column = self.table["sample_id"]
         row = pc.index(column, accession).as_py()
         if row < 0:
@@ -94,7 +96,7 @@ class SampleTable:
         """Return the rows whose samples belong to ``series``, (n,) int64, ascending."""
         flat = pc.list_flatten(self.table["series_ids"])
         parents = pc.list_parent_indices(self.table["series_ids"])
-        return np.unique(parents.filter(pc.equal(flat, series)).to_numpy())
+        return np.unique(parents.filter(pc.equal(flat, storable(series))).to_numpy())
 
     def series_of(self, row: int) -> tuple[str, ...]:
         """Return the series of one sample."""

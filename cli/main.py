@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import signal
@@ -43,6 +44,9 @@ def main() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # A polite kill unwinds as Ctrl-C does, so that the embedded database is left in order.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    # JSON is UTF-8 whatever the locale; a title with a sign that the locale lacks must not end an answer midway.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", errors="replace")
     try:
         app(standalone_mode=False)
     except AtlasError as error:

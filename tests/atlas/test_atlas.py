@@ -82,6 +82,15 @@ def test_record_leads_though_others_have_its_vector_or_the_index_passed_it_over(
     assert elsewhere[0].sample.accession == "GSM9000106"  # it was asked for by name: filters are for the others
 
 
+def test_bytes_that_are_no_text_match_nothing_and_break_nothing(atlas: Atlas) -> None:
+    found = atlas.search_text("he\udcffart \ud800", k=64, filters=SampleFilter(exclude="\udcff"))
+    assert len(found.hits) == 64
+    found.query.encode("utf-8")
+    with pytest.raises(NotFoundError):
+        atlas.sample("GSM\udcff")
+    assert len(atlas.search_expression(own_expression(), k=64, exclude_series=("\udcff",))[0].hits) == 64
+
+
 def test_unknown_accession_names_near_ones(atlas: Atlas) -> None:
     with pytest.raises(NotFoundError, match="neither a sample nor a series") as caught:
         atlas.search_text("GSM90000031")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -18,9 +19,25 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def geo_atlas(*args: str) -> subprocess.CompletedProcess[str]:
+def geo_atlas(*args: str | bytes, **variables: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", "from cli.main import main; main()", *args]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(
+        command,
+        cwd=ROOT,
+        capture_output=True,
+        encoding="utf-8",
+        env={**os.environ, **variables},
+        timeout=120,
+        check=False,
+    )
+
+
+def test_answer_is_whole_in_a_locale_without_its_letters(tiny_home: Path) -> None:
+    run = geo_atlas("search", "c\u0153ur heart", "-k", "3", "--home", str(tiny_home), PYTHONIOENCODING="ascii")
+    assert run.returncode == 0, run.stderr
+    assert "c\u0153ur heart" in run.stdout
+    broken = geo_atlas("search", b"he\xffart", "-k", "3", "--home", str(tiny_home))
+    assert broken.returncode == 0, broken.stderr
 
 
 def test_search_json_prints_one_hit_a_line_and_nothing_else(tiny_home: Path) -> None:
