@@ -73,7 +73,7 @@ class Home:
     def current(self) -> str:
         """Name of the current release, or raise ``NotFoundError``."""
         try:
-            name = self.pointer.read_text(encoding="utf-8").strip()
+            name = self.pointer.read_text(encoding="utf-8", errors="replace").strip()
         except FileNotFoundError:
             raise NotFoundError(
                 f"No atlas is published in {self.path}. Build one with `geo-atlas build`, try `geo-atlas demo`, "

@@ -130,6 +130,12 @@ def test_large_file_is_checked_before_its_first_use_and_remembered(
     Release(release.folder).checked("vectors.npy")
 
 
+def test_pointer_of_garbage_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "current").write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match="cannot name a release"):
+        Home(tmp_path).current()
+
+
 def test_pointer_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     (tmp_path / "home").write_text("a file where a folder is expected")
     with pytest.raises(ResourceError, match="Cannot write .*current"):
