@@ -366,7 +366,8 @@ class Atlas:
     ) -> SearchResult:
         """Return what a phrase names, first, whatever the filters say, and then the samples nearest to it."""
         vector = self._store.rows(named)[0] if len(named) == 1 else self._clusters.centroid(named)
-        first = named[:k]
+        ranked = self._store.exact_scores(vector, named)
+        first = named[np.lexsort((named, -ranked))][:k]
         others = self._everything() if allowed is None else allowed.copy()
         others[first] = False
         rows = first

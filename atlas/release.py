@@ -184,7 +184,15 @@ class Release:
     @classmethod
     def open(cls, home: Home, name: str | None = None) -> Release:
         """Open a release by name, or the current one."""
-        return cls(release_folder(home, name or home.current()))
+        release = cls(release_folder(home, name or home.current()))
+        if release.name != release.folder.name:
+            raise ArtifactError(
+                f"The folder {release.folder} holds the manifest of release {release.name!r}. A release keeps the name it was "
+                "built under: rename the folder back.",
+                kind="incompatible",
+                details={"seen": release.name, "expected": release.folder.name},
+            )
+        return release
 
     def path(self, relative: str) -> Path:
         """Absolute path of an artefact."""

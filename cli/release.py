@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from atlas.errors import AtlasError, NotFoundError
+from atlas.errors import ArtifactError, AtlasError, NotFoundError
 from atlas.manifest import read_manifest
 from atlas.release import Home, Release, release_folder
 from atlas.settings import load_settings
@@ -30,21 +30,20 @@ def list_releases(home: options.Home = None, as_json: options.Json = False) -> N
         current = None
     rows = []
     for name in place.names():
-        manifest = read_manifest(place.releases / name / "manifest.json")
-        rows.append(
-            {
-                "name": name,
-                "current": name == current,
-                "n_samples": manifest.n_samples,
-                "created_at": manifest.created_at,
-            }
-        )
+        row: dict[str, object] = {"name": name, "current": name == current, "n_samples": None, "created_at": None}
+        try:
+            manifest = read_manifest(place.releases / name / "manifest.json")
+            row |= {"n_samples": manifest.n_samples, "created_at": manifest.created_at, "problem": None}
+        except ArtifactError as error:
+            row["problem"] = error.message
+        rows.append(row)
     if as_json:
         for row in rows:
             print_json(row)
     else:
-        columns = ("", "name", "samples", "created")
-        print_table(columns, (("*" if r["current"] else "", r["name"], r["n_samples"], r["created_at"]) for r in rows))
+        columns = ("", "name", "samples", "created", "problem")
+        fields = ("name", "n_samples", "created_at", "problem")
+        print_table(columns, (("*" if row["current"] else "", *(row[field] for field in fields)) for row in rows))
 
 
 @app.command()
@@ -54,7 +53,7 @@ def use(name: Name, home: options.Home = None) -> None:
     Example: geo-atlas release use 2026-11
     """
     place = Home(load_settings(home=home).home_path)
-    Release(release_folder(place, name))
+    Release.open(place, name)
     place.use(name)
     say(f"{name} is the current release.")
 
@@ -84,7 +83,11 @@ def remove(name: Name, home: options.Home = None) -> None:
     settings = load_settings(home=home)
     place = Home(settings.home_path)
     with place.lock(f"remove {name}"):
+        loaded = (release_folder(place, name) / "catalog.json").is_file()
         place.remove(name)
+    if not loaded and not settings.database_url:  # the embedded server is not started for nothing
+        say(f"{name} is removed.")
+        return
     try:
         with open_database(settings) as database:
             remove_release(database, name)

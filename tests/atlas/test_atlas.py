@@ -208,6 +208,8 @@ def test_series_is_found_whatever_its_case_and_its_samples_come_first(atlas: Atl
     assert len(result.hits) == 20
     assert result.message is not None
     assert "a series with 8 samples" in result.message
+    scores = [hit.score or 0.0 for hit in result.hits]
+    assert scores[:8] == sorted(scores[:8], reverse=True)
 
 
 def test_named_sample_comes_first_even_against_the_filters(atlas: Atlas) -> None:

@@ -153,3 +153,10 @@ def test_large_file_that_was_changed_is_refused_before_its_first_use(
     monkeypatch.setattr("atlas.release.SMALL_FILE_BYTES", 1)
     with pytest.raises(ArtifactError, match="was changed"):
         Release(release.folder).checked("vectors.npy")
+
+
+def test_folder_that_was_renamed_is_refused(tmp_path: Path) -> None:
+    release = publish(tmp_path / "home", "one")
+    release.folder.rename(release.folder.with_name("other"))
+    with pytest.raises(ArtifactError, match="rename the folder back"):
+        Release.open(Home(tmp_path / "home"), "other")

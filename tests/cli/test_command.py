@@ -166,6 +166,19 @@ def test_release_commands(tiny_home: Path) -> None:
     assert "current release" in refused.stderr
 
 
+def test_unreadable_release_is_listed_with_its_problem(tmp_path: Path) -> None:
+    for name in ("broken", "newer"):
+        (tmp_path / "releases" / name).mkdir(parents=True)
+    (tmp_path / "releases" / "broken" / "manifest.json").write_text("{")
+    (tmp_path / "releases" / "newer" / "manifest.json").write_text('{"schema_version": "9.0"}')
+    run = geo_atlas("release", "list", "--home", str(tmp_path), "--json")
+    assert run.returncode == 0, run.stderr
+    problems = [json.loads(line)["problem"] for line in run.stdout.splitlines()]
+    assert "not readable JSON" in problems[0]
+    assert "schema 9.0" in problems[1]
+    assert "schema 9.0" in geo_atlas("release", "list", "--home", str(tmp_path)).stdout
+
+
 def test_doctor_reports_every_check(tiny_settings: Settings, tiny_home: Path) -> None:
     run = geo_atlas("doctor", "--home", str(tiny_home), "--json")
     checks = {json.loads(line)["check"] for line in run.stdout.splitlines()}
