@@ -127,9 +127,13 @@ class Builder:
 
     def _run_if_needed(self, stage: Stage, prefix: str) -> None:
         reason = self._why(stage)
-        logger.info("%s %s: %s", prefix, stage.name, reason or "done")
-        if reason is not None:
-            self._run_stage(stage)
+        if reason is None:
+            logger.info("%s %s: done before", prefix, stage.name)
+            return
+        logger.info("%s %s: running (%s)", prefix, stage.name, reason)
+        self._run_stage(stage)
+        done = self._done(stage)
+        logger.info("%s %s: %d of %d, %.1f s", prefix, stage.name, done.n_out, done.n_in, done.wall_s)
 
     def _is_published(self) -> bool:
         """Return whether this very request is published already; refuse if the name means something else."""

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import httpx
 from pydantic import BaseModel, ValidationError
-from tenacity import Retrying, before_sleep_log, retry_if_exception_type, stop_after_attempt, wait_exponential
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from atlas.errors import InputError, NotFoundError, UpstreamError
 
@@ -86,7 +86,7 @@ def fetch_library(
                 stop=stop_after_attempt(attempts),
                 wait=wait_exponential(multiplier=wait_s, max=30.0),
                 retry=retry_if_exception_type(_Transient),
-                before_sleep=before_sleep_log(logger, logging.WARNING),
+                before_sleep=_say_again,
                 reraise=True,
             )
             return policy(task)
@@ -95,6 +95,11 @@ def fetch_library(
         text = attempt(lambda: _get_library(client, library, expected))
     _write_atomically(out, text)
     return FetchedLibrary(library, out, n_terms=text.count("\n"), counted=expected is not None)
+
+
+def _say_again(state: RetryCallState) -> None:
+    failure = state.outcome.exception() if state.outcome else None
+    logger.warning("%s (attempt %d; trying again in %.0f s)", failure, state.attempt_number, state.upcoming_sleep)
 
 
 def _expected_terms(library: str, fetch: Callable[[], str]) -> int | None:
@@ -130,7 +135,9 @@ def _get(client: httpx.Client, path: str, params: dict[str, str]) -> str:
                         f"Enrichr sent more than {MAX_BYTES:,} bytes for {path}; expected a gene-set library."
                     )
     except httpx.HTTPError as error:
-        raise _Transient(f"Enrichr cannot be reached ({type(error).__name__}). Try again later.") from error
+        raise _Transient(
+            f"Enrichr cannot be reached at {client.base_url} ({type(error).__name__}). Check the network, or try again later."
+        ) from error
     try:
         return body.decode("utf-8")
     except UnicodeDecodeError as error:

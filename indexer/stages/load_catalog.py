@@ -75,7 +75,7 @@ def load_release(database: Database, folder: Path, name: str, *, model_hash: str
     with database.begin(unlimited=True) as connection:
         for table in counts:  # without statistics the first questions would be planned blindly
             connection.execute(text(f"ANALYZE {SCHEMA}.{table}"))
-    logger.info("loaded release %s: %s", name, counts)
+    logger.info("loaded release %s: %s", name, ", ".join(f"{n} {table}" for table, n in counts.items()))
     return counts
 
 

@@ -96,3 +96,8 @@ def test_unknown_library_names_near_ones(tmp_path: Path) -> None:
     assert caught.value.details["near_matches"] == ["GO_Test_2021", "GO_Test_2023"]
     with pytest.raises(InputError, match="empty"):
         fetch(tmp_path, [WHOLE], name=" ")
+
+
+def test_server_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UpstreamError, match=r"cannot be reached at http://127\.0\.0\.1:9"):
+        fetch_library("KEGG", base_url="http://127.0.0.1:9", out=tmp_path / "x.gmt", attempts=2, wait_s=0.0)

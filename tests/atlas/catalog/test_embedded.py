@@ -221,7 +221,7 @@ def test_interrupt_while_starting_leaves_nothing_running(home: Path, monkeypatch
 
     def interrupted() -> _State:
         seen = state()
-        if seen is _State.CHANGING:
+        if seen is not _State.STOPPED:  # a quick machine may never show it half-started
             monkeypatch.setattr(server, "_state", state)
             raise KeyboardInterrupt
         return seen
