@@ -165,7 +165,7 @@ class Atlas:
         self.release.raise_if_corrupt()
         check_k(k, self.settings)
         row = self._samples.row(accession)
-        allowed = self._everything() if (mask := self._allowed(self._spelled(filters))) is None else mask
+        allowed = self._candidates(filters)
         allowed[row] = False
         if exclude_same_series:
             self._exclude_series(allowed, self._samples.series_of(row))
@@ -203,13 +203,14 @@ class Atlas:
         if not matrix.sample_ids:
             raise InputError("The table holds no sample. Expected genes as rows and at least one sample as a column.")
         vectors, coverage = self._model.embed_matrix(matrix, organism=organism)
-        allowed = self._everything() if (mask := self._allowed(self._spelled(filters))) is None else mask
+        allowed = self._candidates(filters)
         self._exclude_series(allowed, exclude_series)
         report = CoverageReport(**{name: getattr(coverage, name) for name in CoverageReport.__dataclass_fields__})
+        found = self._index.search(vectors, k, allowed=allowed)
+        around = self._index.search(vectors, min(N_PLACING_NEIGHBOURS, len(self._samples)))
         results = []
-        for name, vector in zip(matrix.sample_ids, vectors, strict=True):
-            rows, scores = self._nearest(vector[None], k=k, allowed=allowed)
-            hits = self._hits(rows, scores, kind="sample")
+        for i, name in enumerate(matrix.sample_ids):
+            hits = self._hits(found.rows[i], found.scores[i], kind="sample")
             results.append(
                 NeighborsResult(
                     release=self.release.name,
@@ -217,8 +218,8 @@ class Atlas:
                     hits=hits,
                     series=self._roll_up(hits),
                     n_candidates=int(allowed.sum()),
-                    keywords=self._clusters.keywords_of(vector),
-                    position=self._place(vector),
+                    keywords=self._clusters.keywords_of(vectors[i]),
+                    position=self._place(around.rows[i]),
                     coverage=report,
                 )
             )
@@ -311,14 +312,18 @@ class Atlas:
     def _calibration(self) -> Calibration:
         from atlas.vectors.calibration import Calibration
 
-        return Calibration.load(self.release.path("calibration.json"))
+        return Calibration.load(
+            self.release.checked("calibration.json"), terms=self.release.checked("term_vectors.npy")
+        )
 
     @cached_property
     def _clusters(self) -> ClusterTable:
         return ClusterTable(self.release, self._samples, self._store)
 
-    def _everything(self) -> np.ndarray:
-        return np.ones(len(self._samples), dtype=bool)
+    def _candidates(self, filters: SampleFilter | None) -> np.ndarray:
+        """Return which rows pass the filters, as a mask of its own that a question may narrow."""
+        allowed = self._allowed(self._spelled(filters))
+        return np.ones(len(self._samples), dtype=bool) if allowed is None else allowed
 
     def _allowed(self, filters: SampleFilter | None) -> np.ndarray | None:
         """Return which rows pass the filters, or ``None`` if there is no filter."""
@@ -368,7 +373,7 @@ class Atlas:
         vector = self._store.rows(named)[0] if len(named) == 1 else self._clusters.centroid(named)
         ranked = self._store.exact_scores(vector, named)
         first = named[np.lexsort((named, -ranked))][:k]
-        others = self._everything() if allowed is None else allowed.copy()
+        others = np.ones(len(self._samples), dtype=bool) if allowed is None else allowed.copy()
         others[first] = False
         rows = first
         if k > len(first):
@@ -482,9 +487,8 @@ class Atlas:
         label = self._samples.cluster_labels.get(cluster, "")
         return Position(float(self._samples.x[row]), float(self._samples.y[row]), cluster, label)
 
-    def _place(self, vector: np.ndarray) -> Position:
-        """Return the mean place of the nearest samples that lie in the cluster most of them belong to."""
-        rows, _ = self._nearest(vector[None], k=min(N_PLACING_NEIGHBOURS, len(self._samples)), allowed=None)
+    def _place(self, rows: np.ndarray) -> Position:
+        """Return the mean place of those nearest samples that lie in the cluster most of them belong to."""
         clusters = self._samples.cluster[rows]
         cluster = int(np.bincount(clusters).argmax())
         chosen = rows[clusters == cluster]

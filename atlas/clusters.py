@@ -8,15 +8,18 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from atlas.answers import ClusterDetail, ClusterSummary, Hit, Keyword, Share
 from atlas.errors import NotFoundError
+from atlas.landscape.keywords import match_keywords
 from atlas.release import Release
 from atlas.samples import SampleTable
+from atlas.vocabulary import readable_term
 
 if TYPE_CHECKING:
     from atlas.vectors.store import VectorStore
@@ -24,8 +27,14 @@ if TYPE_CHECKING:
 N_SHARES = 20
 """Most frequent series and tissues shown of a cluster."""
 
-N_KEYWORDS = 5
-"""Best positive terms shown per library, as in the reference implementation."""
+
+@dataclass(frozen=True)
+class _Terms:
+    """Every term of the release: its library, its name, the text it was embedded as."""
+
+    libraries: list[str]
+    names: list[str]
+    texts: list[str]
 
 
 class ClusterTable:
@@ -69,7 +78,7 @@ class ClusterTable:
             summary=summary,
             label_method=row["method"],
             evidence=tuple(Keyword(**term) for term in json.loads(row["evidence"] or "[]")),
-            keywords=self._keywords(summary.cluster),
+            keywords=_by_z(self._keyword_rows.get(summary.cluster, [])),
             top_samples=top_samples,
             by_series=_shares(series, len(members)),
             by_tissue=_shares((tissue or "not stated" for tissue in tissues), len(members)),
@@ -77,46 +86,28 @@ class ClusterTable:
 
     def keywords_of(self, vector: np.ndarray) -> tuple[Keyword, ...]:
         """Return the best positive terms of every library for one unit vector, by z over all terms."""
-        scores = self._term_vectors @ vector.astype(np.float32)
-        if not len(scores):
-            return ()
-        spread = float(scores.std()) or 1.0
-        z = (scores - scores.mean()) / spread
-        found: list[Keyword] = []
-        for library, rows in self._term_rows.items():
-            for row in sorted(rows, key=lambda row: -scores[row])[:N_KEYWORDS]:
-                if scores[row] > 0:
-                    found.append(
-                        Keyword(library, self._terms[row], round(float(scores[row]), 6), round(float(z[row]), 4))
-                    )
-        return tuple(sorted(found, key=lambda keyword: -keyword.z))
+        terms = self._terms
+        found = match_keywords(
+            vector[None], self._term_vectors, libraries=terms.libraries, terms=terms.names, same_text=terms.texts
+        )
+        return _by_z(found.to_pylist())
 
     @cached_property
     def _term_vectors(self) -> np.ndarray:
-        vectors: np.ndarray = np.load(self._release.path("term_vectors.npy"), mmap_mode="r").astype(np.float32)
+        vectors: np.ndarray = np.load(self._release.checked("term_vectors.npy"), mmap_mode="r").astype(np.float32)
         return vectors
 
     @cached_property
-    def _terms(self) -> list[str]:
-        return list(self._release.table("terms.parquet", columns=["term"])["term"].to_pylist())
+    def _terms(self) -> _Terms:
+        table = self._release.table("terms.parquet", columns=["library", "term"]).to_pydict()
+        return _Terms(table["library"], table["term"], [readable_term(term) for term in table["term"]])
 
     @cached_property
-    def _term_rows(self) -> dict[str, list[int]]:
-        rows: dict[str, list[int]] = {}
-        libraries = self._release.table("terms.parquet", columns=["library"])["library"].to_pylist()
-        for row, library in enumerate(libraries):
-            rows.setdefault(library, []).append(row)
-        return rows
-
-    @cached_property
-    def _keyword_rows(self) -> dict[int, list[Keyword]]:
-        rows: dict[int, list[Keyword]] = {}
+    def _keyword_rows(self) -> dict[int, list[dict[str, Any]]]:
+        rows: dict[int, list[dict[str, Any]]] = {}
         for row in self._release.table("keywords.parquet").to_pylist():
-            rows.setdefault(row["cluster"], []).append(Keyword(row["library"], row["term"], row["score"], row["z"]))
+            rows.setdefault(row["cluster"], []).append(row)
         return rows
-
-    def _keywords(self, cluster: int) -> tuple[Keyword, ...]:
-        return tuple(sorted(self._keyword_rows.get(cluster, []), key=lambda keyword: -keyword.z))
 
     def _summarise(self, row: dict[str, object]) -> ClusterSummary:
         cluster = int(str(row["cluster"]))
@@ -132,6 +123,11 @@ class ClusterTable:
             x=round(float(np.median(self._samples.x[members])), 4),
             y=round(float(np.median(self._samples.y[members])), 4),
         )
+
+
+def _by_z(rows: Iterable[dict[str, Any]]) -> tuple[Keyword, ...]:
+    keywords = (Keyword(r["library"], r["term"], round(r["score"], 6), round(r["z"], 4)) for r in rows)
+    return tuple(sorted(keywords, key=lambda keyword: -keyword.z))
 
 
 def _shares(values: Iterable[str], total: int) -> tuple[Share, ...]:

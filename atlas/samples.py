@@ -59,12 +59,7 @@ class SampleTable:
         wanted = storable(accession.strip())
         found = self.find(wanted)
         if found is None:
-            near = list(near_matches(wanted, self.table["sample_id"].to_pylist()))
-            hint = f" Near: {', '.join(near)}." if near else ""
-            raise NotFoundError(
-                f"{wanted[:80]!r} is not a sample of this atlas.{hint}",
-                details={"accession": wanted[:80], "near_matches": near},
-            )
+            raise _unknown(wanted, "is not a sample", among=self.table["sample_id"].to_pylist())
         return found
 
     def find(self, accession: str) -> int | None:
@@ -85,12 +80,7 @@ class SampleTable:
     def missing(self, accession: str) -> NotFoundError:
         """Return the error for an accession that names neither a sample nor a series here, with near ones."""
         names = self.table["sample_id"].to_pylist() + list(self.series_sizes)
-        near = list(near_matches(accession, names))
-        hint = f" Near: {', '.join(near)}." if near else ""
-        return NotFoundError(
-            f"{accession[:80]!r} is neither a sample nor a series of this atlas.{hint}",
-            details={"accession": accession[:80], "near_matches": near},
-        )
+        return _unknown(accession, "is neither a sample nor a series", among=names)
 
     def rows_of_series(self, series: str) -> np.ndarray:
         """Return the rows whose samples belong to ``series``, (n,) int64, ascending."""
@@ -131,3 +121,12 @@ class SampleTable:
             x=float(self.x[row]),
             y=float(self.y[row]),
         )
+
+
+def _unknown(accession: str, verdict: str, *, among: list[str]) -> NotFoundError:
+    near = list(near_matches(accession, among))
+    hint = f" Near: {', '.join(near)}." if near else ""
+    return NotFoundError(
+        f"{accession[:80]!r} {verdict} of this atlas.{hint}",
+        details={"accession": accession[:80], "near_matches": near},
+    )

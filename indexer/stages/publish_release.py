@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from atlas.errors import ArtifactError
+from atlas.model.checkpoint import MODEL_FILES, model_hash
 from indexer.stage import BuildRequest, StageContext, StageResult
-
-MODEL_FILES = ("config.json", "model.safetensors", "genes.parquet")
 
 
 class PublishRelease:
@@ -36,14 +35,12 @@ class PublishRelease:
         target.mkdir()
         for name in MODEL_FILES:
             shutil.copyfile(ctx.request.model_dir / name, target / name)
-        model_hash = JointModel.load(target).hash
-        return StageResult(n_in=len(MODEL_FILES), n_out=len(MODEL_FILES), notes={"model_hash": model_hash})
+        model = JointModel.load(target)  # a copy that does not load is no model
+        return StageResult(n_in=len(MODEL_FILES), n_out=len(MODEL_FILES), notes={"model_hash": model.hash})
 
     def validate(self, ctx: StageContext) -> None:
         """Check that the copy is the model that embedded the samples."""
-        from atlas.model.joint import JointModel
-
-        if JointModel.load(ctx.out / "model").hash != JointModel.load(ctx.request.model_dir).hash:
+        if model_hash(ctx.out / "model") != model_hash(ctx.request.model_dir):
             raise ArtifactError("The model folder changed while it was copied into the release.", kind="corrupt")
 
 

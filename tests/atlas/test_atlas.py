@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -263,3 +264,22 @@ def test_words_that_nobody_wrote_are_no_match(atlas: Atlas, monkeypatch: pytest.
     assert len(result.hits) == 5
     assert result.message is not None
     assert "No sample's text contains the words" in result.message
+
+
+def test_keywords_of_a_cluster_s_mean_are_the_keywords_the_build_stored(atlas: Atlas) -> None:
+    members = np.flatnonzero(atlas._samples.cluster == 0)
+    now = atlas._clusters.keywords_of(atlas._clusters.centroid(members))
+    stored = atlas.cluster(0).keywords
+    assert {(one.library, one.term) for one in now} == {(one.library, one.term) for one in stored}
+    np.testing.assert_allclose([one.z for one in now], [one.z for one in stored], atol=1e-3)
+
+
+def test_many_columns_are_answered_as_each_alone(atlas: Atlas) -> None:
+    one, other = own_expression(), own_expression(scale=2.0)
+    both = replace(
+        one, values=np.vstack([one.values, other.values[:, ::-1]]), sample_ids=("a", "b"), units=one.units * 2
+    )
+    together = atlas.search_expression(both, k=20)
+    for i, name in enumerate(both.sample_ids):
+        alone = replace(both, values=both.values[i : i + 1], sample_ids=(name,), units=one.units)
+        assert atlas.search_expression(alone, k=20)[0] == together[i]
