@@ -13,8 +13,6 @@ import re
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import h5py
 import numpy as np
@@ -36,7 +34,7 @@ _SERIES_SEPARATOR = re.compile(r"[,;\t\s]+|Xx-xXx")
 _WIDEST = 8  # a block may grow to this multiple of the wanted size, to hold a whole chunk
 
 
-class Archs4Source:
+class Archs4Source(hdf5.Hdf5Samples):
     """Samples of one ARCHS4 file; see ``ExpressionSource``.
 
     Parameters
@@ -64,23 +62,6 @@ class Archs4Source:
         except BaseException:
             self.close()
             raise
-
-    @property
-    def n_samples(self) -> int:
-        """Number of samples in the file."""
-        return len(self.sample_ids)
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def sample_table(self) -> pa.Table:
         """Return one row a sample; columns of ``SAMPLE_SCHEMA``."""

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import BinaryIO, Self
+from typing import BinaryIO
 
 import h5py
 import numpy as np
@@ -39,7 +38,7 @@ _OBS_COLUMNS = {
 _PEEK = 100  # samples looked at to find the counts
 
 
-class H5adSource:
+class H5adSource(hdf5.Hdf5Samples):
     """Samples of one AnnData file; see ``ExpressionSource``.
 
     Parameters
@@ -92,23 +91,6 @@ class H5adSource:
             raise InputError(
                 f"{self.path}: the matrix has shape {self._matrix.shape}, but obs and var name {expected} (samples, genes)."
             )
-
-    @property
-    def n_samples(self) -> int:
-        """Number of samples in the file."""
-        return len(self.sample_ids)
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def sample_table(self) -> pa.Table:
         """Return one row a sample; columns of ``SAMPLE_SCHEMA``."""

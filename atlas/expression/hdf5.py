@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, BinaryIO
+from types import TracebackType
+from typing import Any, BinaryIO, Self
 
 import h5py
 import numpy as np
@@ -17,6 +18,30 @@ SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _STRING_BLOCK = 16_384
 # What h5py raises on a damaged or unexpected file, by its own documentation and by trying.
 _H5PY_ERRORS = (OSError, KeyError, ValueError, TypeError, RuntimeError, IndexError, AttributeError, OverflowError)
+
+
+class Hdf5Samples:
+    """What the readers of HDF5 files share: an open file with samples, closed at the end of a ``with``."""
+
+    _file: h5py.File
+    sample_ids: tuple[str, ...]
+
+    @property
+    def n_samples(self) -> int:
+        """Number of samples in the file."""
+        return len(self.sample_ids)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
 
 @contextmanager
