@@ -6,7 +6,7 @@ Loaded in ``cli.main`` and ``api.main`` only; everything below receives it as an
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
@@ -45,6 +45,17 @@ class Settings(BaseSettings):
     ui_host: str = Field("127.0.0.1", description="Address the pages listen on.")
     ui_port: int = Field(8501, ge=0, le=65_535, description="Port of the pages.")
     api_url: str | None = Field(None, description="Where the pages find the API; default: api_host and api_port.")
+
+    admin_token: SecretStr | None = Field(
+        None,
+        min_length=16,
+        description="Token that a request must carry to edit labels, 16 characters or more; empty: edits are off.",
+    )
+    jobs_per_client: int = Field(2, ge=0, le=1_000, description="Jobs one client may have waiting or running.")
+    job_max_terms: int = Field(100_000, ge=1, le=500_000, description="Most terms in an ad-hoc scan.")
+    job_expiry_days: float = Field(30.0, gt=0, le=3_650, description="Days until the result of a job is removed.")
+    pinned_releases: int = Field(1, ge=0, le=20, description="Older releases kept open for pinned questions.")
+    log_format: Literal["text", "json"] = Field("text", description="How services write their log: text or json.")
 
     llm_base_url: str | None = Field(None, description="OpenAI-compatible endpoint; empty: no language model is used.")
     llm_model: str | None = Field(None, description="Model name at that endpoint.")
