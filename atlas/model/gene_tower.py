@@ -8,8 +8,9 @@ no order.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
 from typing import Protocol
 
@@ -20,6 +21,7 @@ from atlas.expression.align import AlignedExpression
 from atlas.expression.log import log_expression
 from atlas.model.config import GeneTextConfig
 from atlas.model.statistics import GeneStatistics, standardise
+from atlas.vectors.gene_weights import GeneWeights
 
 _WEIGHT_STEPS = 2.0**24  # integer weights; 2**24 steps * 127 * 4e6 genes would still be exact in float64
 _ROWS_AT_ONCE = 128
@@ -33,6 +35,10 @@ class TranscriptomeTower(Protocol):
 
     def embed(self, aligned: AlignedExpression) -> np.ndarray:
         """Return ``(n_samples, dim)`` float32, L2-normalised; a row depends on that row alone."""
+        ...
+
+    def embed_with_weights(self, aligned: AlignedExpression, *, top: int) -> tuple[np.ndarray, list[GeneWeights]]:
+        """Return the vectors of ``embed``, bit for bit, and of each sample its ``top`` strongest genes."""
         ...
 
 
@@ -54,6 +60,10 @@ class GeneTable:
     scales: np.ndarray
     centre: np.ndarray
     removed: np.ndarray
+
+    def vectors(self, rows: np.ndarray) -> np.ndarray:
+        """Return the vectors of genes ``rows`` as ``(m, dim)`` float64, centred, not normalised."""
+        return np.asarray(self.codes[rows].astype(np.float64) * self.scales[rows].astype(np.float64)[:, None])
 
     @classmethod
     def from_vectors(cls, vectors: np.ndarray, *, reference: np.ndarray, n_removed: int = 0) -> GeneTable:
@@ -126,15 +136,27 @@ class GeneTextTower:
         InputError
             If a sample has no gene above its usual level: no or constant expression.
         """
-        n = len(aligned.sample_ids)
-        vectors = np.zeros((n, self.dim), dtype=np.float32)
-        for start in range(0, n, _ROWS_AT_ONCE):
-            rows = range(start, min(start + _ROWS_AT_ONCE, n))
-            weights = np.stack([self._integer_weights(aligned, row) for row in rows])
-            used = np.flatnonzero(weights.any(axis=0))
-            sums = weights[:, used] @ self._table.codes[used].astype(np.float64)  # exact: integers far below 2**53
-            vectors[rows.start : rows.stop] = _normalise_rows(sums)
+        vectors = np.zeros((len(aligned.sample_ids), self.dim), dtype=np.float32)
+        for block in self._blocks(aligned):
+            vectors[block.rows.start : block.rows.stop] = _normalise_rows(block.sums)
         return vectors
+
+    def embed_with_weights(self, aligned: AlignedExpression, *, top: int) -> tuple[np.ndarray, list[GeneWeights]]:
+        """Return the vectors of :meth:`embed`, bit for bit, and of each sample its ``top`` strongest genes.
+
+        A gene's strength is its pull: its weight times the length of its vector.
+
+        Raises
+        ------
+        InputError
+            As :meth:`embed`.
+        """
+        vectors = np.zeros((len(aligned.sample_ids), self.dim), dtype=np.float32)
+        strongest: list[GeneWeights] = []
+        for block in self._blocks(aligned):
+            vectors[block.rows.start : block.rows.stop] = _normalise_rows(block.sums)
+            strongest += [self._strongest(block, place, top=top) for place in range(len(block.rows))]
+        return vectors, strongest
 
     def weights(self, aligned: AlignedExpression, row: int) -> np.ndarray:
         """Return the ``(n_genes,)`` float64 weight of each gene in one sample."""
@@ -155,8 +177,19 @@ class GeneTextTower:
             weights[np.argsort(-weights, kind="stable")[top:]] = 0.0
         return weights
 
-    def _integer_weights(self, aligned: AlignedExpression, row: int) -> np.ndarray:
-        """Return whole numbers proportional to weight times row scale, as float64."""
+    def _blocks(self, aligned: AlignedExpression) -> Iterator[_Block]:
+        """Yield the unnormalised sums, a bounded number of rows at once."""
+        n = len(aligned.sample_ids)
+        for start in range(0, n, _ROWS_AT_ONCE):
+            rows = range(start, min(start + _ROWS_AT_ONCE, n))
+            scaled = [self._integer_weights(aligned, row) for row in rows]
+            weights = np.stack([whole for whole, _ in scaled])
+            used = np.flatnonzero(weights.any(axis=0))
+            sums = weights[:, used] @ self._table.codes[used].astype(np.float64)  # exact: integers far below 2**53
+            yield _Block(rows, weights, np.array([step for _, step in scaled]), sums)
+
+    def _integer_weights(self, aligned: AlignedExpression, row: int) -> tuple[np.ndarray, float]:
+        """Return whole numbers proportional to weight times row scale, as float64, and what one of them stands for."""
         scaled = self.weights(aligned, row) * self._scales
         largest = scaled.max(initial=0.0)
         if not largest > 0.0:
@@ -165,7 +198,37 @@ class GeneTextTower:
                 f"{int(aligned.measured[row].sum())} measured ones: its expression is empty or constant. Leave it out.",
                 details={"sample_id": aligned.sample_ids[row]},
             )
-        return np.asarray(np.rint(scaled * (_WEIGHT_STEPS / largest)))
+        return np.asarray(np.rint(scaled * (_WEIGHT_STEPS / largest))), float(largest / _WEIGHT_STEPS)
+
+    def _strongest(self, block: _Block, place: int, *, top: int) -> GeneWeights:
+        """Return the ``top`` genes of one row of a block by decreasing pull, the lower row first among equals."""
+        genes = np.flatnonzero(block.weights[place])
+        whole = block.weights[place, genes]
+        pull = whole * self._code_lengths[genes]
+        order = np.argsort(-pull, kind="stable")[:top]
+        length = max(float(np.sqrt(np.square(block.sums[place]).sum())), np.finfo(np.float64).tiny)
+        return GeneWeights(
+            genes=genes[order],
+            weights=whole[order] / (self._scales[genes[order]] * length),
+            norm=length * float(block.steps[place]),
+            kept=float(pull[order].sum() / pull.sum()),
+        )
+
+    @cached_property
+    def _code_lengths(self) -> np.ndarray:
+        """``(n_genes,)`` float64 lengths of the genes' codes."""
+        squares = np.einsum("ij,ij->i", self._table.codes, self._table.codes, dtype=np.float64)
+        return np.asarray(np.sqrt(squares))
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Some rows on their way: whole-number weights ``(m, n_genes)``, the step of each row, sums ``(m, dim)``."""
+
+    rows: range
+    weights: np.ndarray
+    steps: np.ndarray
+    sums: np.ndarray
 
 
 def _normalise_rows(sums: np.ndarray) -> np.ndarray:

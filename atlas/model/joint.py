@@ -5,6 +5,7 @@ In: a model folder. Out: ``(n, dim)`` float32 L2-normalised rows. Loading is che
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from atlas.model.checkpoint import ModelParts, model_hash, read_model
 from atlas.model.gene_tower import TRANSCRIPTOME_TOWERS, TranscriptomeTower, missing_statistics
 from atlas.model.statistics import GeneStatistics
 from atlas.model.text_tower import TEXT_TOWERS, TextTower
+from atlas.vectors.gene_weights import GeneWeights
 
 
 class JointModel:
@@ -88,6 +90,15 @@ class JointModel:
         copy._text_tower = self._text_tower
         return copy
 
+    @property
+    def text_key(self) -> str:
+        """sha256 of everything a phrase's vector depends on; models that differ in gene statistics alone share it."""
+        table = self._parts.table
+        digest = hashlib.sha256(self.config.text.model_dump_json().encode())
+        for tensor in (table.centre, table.removed):
+            digest.update(np.ascontiguousarray(tensor, dtype="<f4").tobytes())
+        return digest.hexdigest()
+
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
         """Return ``(n_texts, dim)`` float32, L2-normalised: one vector a phrase, every template of the model averaged.
 
@@ -117,6 +128,22 @@ class JointModel:
         if self._transcriptome_tower is None:
             raise missing_statistics(str(self.folder))
         return self._transcriptome_tower.embed(aligned)
+
+    def embed_with_weights(self, aligned: AlignedExpression, *, top: int) -> tuple[np.ndarray, list[GeneWeights]]:
+        """Return the vectors of :meth:`embed_expression`, bit for bit, and of each sample its ``top`` strongest genes.
+
+        Raises
+        ------
+        InputError, ArtifactError
+            As :meth:`embed_expression`.
+        """
+        if self._transcriptome_tower is None:
+            raise missing_statistics(str(self.folder))
+        return self._transcriptome_tower.embed_with_weights(aligned, top=top)
+
+    def gene_vectors(self, rows: np.ndarray) -> np.ndarray:
+        """Return the vectors of genes ``rows`` as ``(m, dim)`` float64, centred as phrases are, not normalised."""
+        return self._parts.table.vectors(rows)
 
     def embed_matrix(self, matrix: ExpressionMatrix, *, organism: str = "human") -> tuple[np.ndarray, Coverage]:
         """Align and embed; also return how many of the genes were recognised.
