@@ -1,16 +1,14 @@
 """Stage ``match_keywords``: the terms of every vocabulary, embedded, and the best of them for each cluster.
 
 In: ``vectors.npy``, ``communities.parquet``, packaged and added vocabularies, the model's text tower. Out: ``terms.parquet``
-(term_id, library, term), ``term_vectors.npy`` (n_terms, dim) float16, ``keywords.parquet``. Equal texts are embedded once; shards
-of embedded texts survive a kill.
+(term_id, library, term), ``term_vectors.npy`` (n_terms, dim) float16, ``keywords.parquet``. A text is embedded once for each
+text model: its vector is kept in the home, and those of the packaged vocabularies travel with the package.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,14 +17,10 @@ import pyarrow.parquet as pq
 from atlas.errors import ArtifactError
 from atlas.landscape.keywords import SCHEMA, TOP_TERMS, cluster_means, match_keywords
 from atlas.model.checkpoint import MODEL_FILES, model_hash
+from atlas.model.text_cache import embed_terms, text_caches
 from atlas.vectors.store import VectorStore
 from atlas.vocabulary import keyword_vocabularies, read_terms, readable_term
 from indexer.stage import BuildRequest, StageContext, StageResult
-
-if TYPE_CHECKING:
-    from atlas.model.joint import JointModel
-
-_SHARD = 512
 
 
 class MatchKeywords:
@@ -53,7 +47,10 @@ class MatchKeywords:
 
         libraries, terms = _all_terms(keyword_vocabularies(ctx.request.home, ctx.request.keyword_libraries))
         texts = [readable_term(term) for term in terms]
-        vectors = _embed(ctx, JointModel.load(ctx.request.model_dir), texts)
+        caches = text_caches(ctx.request.home)
+        with ctx.progress(len(set(texts)), "terms") as bar:
+            model = JointModel.load(ctx.request.model_dir)
+            vectors = embed_terms(model, texts, caches=caches, progress=bar.advance)
         np.save(ctx.out / "term_vectors.npy", vectors, allow_pickle=False)
         ids = np.arange(len(terms), dtype=np.int32)
         columns = {"term_id": ids, "library": pa.array(libraries, pa.string()), "term": pa.array(terms, pa.string())}
@@ -87,28 +84,6 @@ def _all_terms(vocabularies: dict[str, Path]) -> tuple[list[str], list[str]]:
         libraries += [library] * len(found)
         terms += found
     return libraries, terms
-
-
-def _embed(ctx: StageContext, model: JointModel, texts: Sequence[str]) -> np.ndarray:
-    """Embed each distinct text once, shard by shard; return (n_texts, dim) float16."""
-    distinct = sorted(set(texts))
-    parts = []
-    with ctx.progress(len(distinct), "terms") as bar:
-        for start in range(0, len(distinct), _SHARD):
-            batch = distinct[start : start + _SHARD]
-            shard = ctx.work / f"terms-{start:07d}.npy"
-            if not shard.exists():
-                temporary = shard.with_suffix(".tmp")
-                with temporary.open("wb") as handle:
-                    np.save(handle, model.embed_texts(batch).astype(np.float16), allow_pickle=False)
-                os.replace(temporary, shard)
-            parts.append(np.load(shard, allow_pickle=False))
-            bar.advance(len(batch))
-    place = {text: row for row, text in enumerate(distinct)}
-    if not parts:
-        return np.empty((0, model.dim), dtype=np.float16)
-    joined: np.ndarray = np.concatenate(parts)[[place[text] for text in texts]]
-    return joined
 
 
 STAGE = MatchKeywords()

@@ -16,6 +16,7 @@ import pytest
 from local_server import Reply, serve
 
 from atlas.errors import ArtifactError
+from atlas.model import text_cache
 from atlas.model.checkpoint import MODEL_FILES
 from atlas.model.joint import JointModel
 from atlas.settings import load_settings
@@ -50,6 +51,7 @@ class ReadableModel:
     """Texts that name an organ point along its axis; all others point anywhere."""
 
     dim = DIM
+    text_key = "readable"
 
     def __init__(self) -> None:
         self.n_embedded = 0
@@ -195,7 +197,7 @@ def test_parameters_name_everything_that_changes_the_result(model: ReadableModel
 def test_interrupted_embedding_goes_on_where_it_stopped(
     model: ReadableModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(match_keywords, "_SHARD", 2)
+    monkeypatch.setattr(text_cache, "_SHARD_TERMS", 2)
     asked = request(tmp_path)
     folder = release(tmp_path / "a", (60, 50, 40))
     for stage in CHAIN[:4]:

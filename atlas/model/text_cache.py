@@ -1,0 +1,231 @@
+"""Vectors of terms, embedded once for each text model and kept.
+
+In: terms, templates, cache folders. Out: ``(n_terms, dim)`` float16. A cache folder holds one folder for everything a
+vector depends on (text tower, the gene table's centre and removed components, templates); in it, shards: parquet files of
+``term`` and ``vector``, each named by the sha256 of its own bytes. A damaged shard is left aside with a warning and its terms
+are embedded again, so a cache can be deleted at any time and never decides what a vector is.
+
+A kept vector is the float16 of a fresh embedding. Two fresh embeddings of a term agree to about 1e-7 a component, not bit for
+bit, if thread count, processor or the texts that shared its batch differ; where such a value lies on the border between two
+float16 numbers, kept and fresh differ in the last bit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from atlas.digests import sha256_json
+from atlas.errors import ArtifactError
+from atlas.resources import resource_path
+
+if TYPE_CHECKING:
+    from atlas.model.joint import JointModel
+
+logger = logging.getLogger(__name__)
+
+PLAIN: tuple[str, ...] = ("{x}",)
+"""The templates of a term embedded as it stands."""
+FOLDER = "text_vectors"
+
+_SHARD_TERMS = 512  # embedded and kept together: what a kill can cost
+_MERGE_FROM = 64  # shards; the incomplete ones are then joined, so many short lists do not become many files
+_MERGED_TERMS = 16_384
+_DIGEST_CHARS = 16
+
+
+def text_caches(home: Path) -> tuple[Path, ...]:
+    """Return the cache of a home, which new vectors are written to, and the packaged one, if it is installed."""
+    try:
+        return home / FOLDER, resource_path(f"starter/{FOLDER}")
+    except ArtifactError:
+        return (home / FOLDER,)
+
+
+def embed_terms(
+    model: JointModel,
+    terms: Sequence[str],
+    *,
+    templates: Sequence[str] = PLAIN,
+    caches: Sequence[Path] = (),
+    progress: Callable[[int], None] | None = None,
+) -> np.ndarray:
+    """Return the vectors of some terms, taken from the caches where they are known.
+
+    With several templates a term's vector is the mean of its vectors under each, scaled to unit length.
+
+    Parameters
+    ----------
+    model
+        Embeds what no cache knows.
+    terms
+        In any order, with or without repetitions.
+    templates
+        Each holds the blank ``{x}``.
+    caches
+        Folders to look in. New vectors are written into the first, every 512 terms; if that is impossible (a full disk, a
+        read-only home) a warning is logged. See ``text_caches``.
+    progress
+        Called with the number of distinct terms done since the last call; what it raises ends the work, and what is
+        embedded by then stays kept.
+
+    Returns
+    -------
+    ``(n_terms, dim)`` float16, unit rows, in the order given.
+    """
+    # half of a character, as broken JSON can carry, has no UTF-8 form: the text tower reads it as "?"
+    spelled = [term.encode("utf-8", "replace").decode("utf-8") for term in terms]
+    distinct = sorted(set(spelled))
+    vectors = np.zeros((len(distinct), model.dim), dtype=np.float16)
+    folders = [cache / cache_key(model, templates) for cache in caches]
+    known = _look_up(folders, distinct, vectors)
+    if progress is not None and known.any():
+        progress(int(known.sum()))
+    missing = np.flatnonzero(~known)
+    for start in range(0, missing.size, _SHARD_TERMS):
+        rows = missing[start : start + _SHARD_TERMS]
+        batch = [distinct[row] for row in rows]
+        vectors[rows] = _embed(model, batch, templates)
+        if folders:
+            _keep(folders[0], batch, vectors[rows])
+        if progress is not None:
+            progress(len(batch))
+    if folders and missing.size:
+        _merge_small(folders[0], dim=model.dim)
+    place = {term: row for row, term in enumerate(distinct)}
+    ordered: np.ndarray = vectors[[place[term] for term in spelled]]
+    return ordered
+
+
+def cache_key(model: JointModel, templates: Sequence[str] = PLAIN) -> str:
+    """Return the name of the folder, inside a cache, of the vectors this model gives under these templates."""
+    return sha256_json([model.text_key, list(templates)])[:32]
+
+
+def write_shard(folder: Path, terms: Sequence[str], vectors: np.ndarray, *, name: str = "terms") -> Path:
+    """Write ``<name>-<sha256 of the bytes>.parquet`` atomically; equal terms and vectors give equal bytes.
+
+    Parameters
+    ----------
+    terms
+        Distinct.
+    vectors
+        ``(n_terms, dim)`` float16.
+    """
+    rows = np.ascontiguousarray(vectors, dtype="<f2")
+    binary = pa.binary(rows.shape[1] * rows.itemsize)
+    column = pa.FixedSizeBinaryArray.from_buffers(binary, len(terms), [None, pa.py_buffer(rows.tobytes())])
+    sink = pa.BufferOutputStream()
+    table = pa.table({"term": pa.array(terms, pa.string()), "vector": column})
+    pq.write_table(table, sink, compression="zstd", use_dictionary=False, write_statistics=False)
+    content = sink.getvalue().to_pybytes()
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / f"{name}-{_digest(content)}.parquet"
+    temporary = folder / f".{target.name}.{os.getpid()}.tmp"
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, target)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    return target
+
+
+def _embed(model: JointModel, terms: Sequence[str], templates: Sequence[str]) -> np.ndarray:
+    """Return (n, dim) float16; under one template exactly what the model gives."""
+    total = np.zeros((len(terms), model.dim), dtype=np.float32)
+    for template in templates:
+        total += model.embed_texts([template.replace("{x}", term) for term in terms])
+    if len(templates) > 1:
+        total /= np.maximum(np.linalg.norm(total, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    return total.astype(np.float16)
+
+
+def _look_up(folders: Iterable[Path], terms: Sequence[str], vectors: np.ndarray) -> np.ndarray:
+    """Fill in the vectors of known terms, shard by shard; return (n,) bool which were known."""
+    known = np.zeros(len(terms), dtype=bool)
+    wanted = pa.array(terms, pa.string())
+    for folder in folders:
+        for path in _shards(folder):
+            if known.all():
+                return known
+            found = _read_shard(path, dim=vectors.shape[1])
+            if found is None:
+                continue
+            kept, rows = found
+            at = pc.index_in(kept, value_set=wanted).to_numpy(zero_copy_only=False)
+            here = np.flatnonzero(~np.isnan(at)) if at.dtype.kind == "f" else np.arange(at.size)
+            target = at[here].astype(np.int64)
+            vectors[target] = rows[here]
+            known[target] = True
+    return known
+
+
+def _shards(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.parquet")) if folder.is_dir() else []
+
+
+def _read_shard(path: Path, *, dim: int) -> tuple[pa.Array, np.ndarray] | None:
+    """Return the terms and (n, dim) float16 vectors of a shard, or ``None``, with a warning, if it is damaged."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None  # merged by another process since it was listed
+    except OSError as error:
+        logger.warning("%s cannot be read and is left aside: %s", path, error)
+        return None
+    if not path.stem.endswith(f"-{_digest(content)}"):
+        logger.warning("%s is damaged and left aside; its terms are embedded again", path)
+        return None
+    try:
+        table = pq.read_table(pa.BufferReader(content), columns=["term", "vector"]).combine_chunks()
+        terms, column = (table[name].combine_chunks() for name in ("term", "vector"))
+        vectors = np.frombuffer(column.buffers()[1], dtype="<f2").reshape(-1, dim)
+        vectors = vectors[column.offset : column.offset + len(column)]
+    except (pa.ArrowException, KeyError, ValueError, OSError) as error:
+        logger.warning("%s is no shard of term vectors and left aside: %s", path, error)
+        return None
+    return (terms, vectors) if len(terms) == len(vectors) and bool(np.isfinite(vectors).all()) else None
+
+
+def _keep(folder: Path, terms: Sequence[str], vectors: np.ndarray) -> None:
+    try:
+        write_shard(folder, terms, vectors)
+    except OSError as error:
+        logger.warning("the vectors of %d terms are not kept in %s: %s", len(terms), folder, error)
+
+
+def _merge_small(folder: Path, *, dim: int) -> None:
+    """Join the shards of a folder once there are many; a reader that meets a joined one embeds its terms again."""
+    paths = _shards(folder)
+    if len(paths) < _MERGE_FROM:
+        return
+    terms: dict[str, np.ndarray] = {}
+    merged: list[Path] = []
+    for path in paths:
+        found = _read_shard(path, dim=dim)
+        if found is not None and len(found[0]) < _SHARD_TERMS and len(terms) + len(found[0]) <= _MERGED_TERMS:
+            terms.update(zip(found[0].to_pylist(), found[1], strict=True))
+            merged.append(path)
+    if len(merged) < 2:
+        return
+    try:
+        target = write_shard(folder, list(terms), np.stack(list(terms.values())))
+    except OSError as error:
+        logger.warning("the shards of %s are not joined: %s", folder, error)
+        return
+    for path in set(merged) - {target}:
+        path.unlink(missing_ok=True)
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:_DIGEST_CHARS]
