@@ -1,15 +1,16 @@
 """What the pages ask of the API: one shared client, answers kept for a while, failures as sentences.
 
-Answers are kept by (address, release, question), so a new release is seen at the next click and nothing old is shown.
+A page asks with ``service.ask(Client.cluster, 7)``. The answer is kept by (address, release, question): a new release is seen
+at the next click and nothing old is shown. Kept answers are shared between visitors, so a page never changes one.
+``service.now(...)`` asks the same without keeping, for what changes (jobs, label edits) and for what writes.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 import httpx
 import streamlit as st
@@ -18,18 +19,8 @@ from atlas.client import AtlasHTTPError, Client
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 
-
-@dataclass(frozen=True)
-class Question:
-    """A phrase with its mode and filters, as the form holds them."""
-
-    phrase: str
-    mode: str = "semantic"
-    k: int = 20
-    tissue: tuple[str, ...] = ()
-    series: tuple[str, ...] = ()
-    organism: tuple[str, ...] = ()
-    exclude: str | None = None
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def api_url(argv: Sequence[str] = ()) -> str:
@@ -40,34 +31,39 @@ def api_url(argv: Sequence[str] = ()) -> str:
 
 
 class Service:
-    """The API behind one address."""
+    """The API behind one address, asked about one release.
 
-    def __init__(self, url: str) -> None:
+    Attributes
+    ----------
+    url
+        Address of the API.
+    release
+        Name of the release that every question is about; empty until it is known.
+    """
+
+    def __init__(self, url: str, release: str = "") -> None:
         self.url = url
+        self.release = release
 
-    def release(self) -> dict[str, Any]:
-        """Return the served release; asked on every run of the page, so a dead service is noticed at once."""
-        return _client(self.url).release()
+    def current(self) -> dict[str, Any]:
+        """Return the served release; asked on every run of a page, so a dead service is noticed at once."""
+        return dict(_client(self.url).release())
 
-    def search(self, question: Question, *, release: str) -> dict[str, Any]:
-        """Return the answer to a phrase."""
-        return _search(self.url, release, question)
+    def pinned(self, release: str) -> dict[str, Any]:
+        """Return a release by name, which need not be the served one; one that was removed raises with status 410."""
+        return dict(self.__class__(self.url, release).ask(Client.release))
 
-    def map(self, phrase: str | None, *, release: str) -> dict[str, Any]:
-        """Return the map, scored if a phrase is given."""
-        return _map(self.url, release, phrase)
+    def ask(self, method: Callable[Concatenate[Client, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Return the answer to ``Client.method(*args, **kwargs)`` about this release, kept for ten minutes.
 
-    def clusters(self, *, release: str) -> list[dict[str, Any]]:
-        """Return all clusters."""
-        return _clusters(self.url, release)
+        The answer is shared: read it, never change it. Arguments must be plain values (text, numbers, tuples of them).
+        """
+        named = tuple(sorted(kwargs.items()))
+        return cast("R", _answer(self.url, self.release, method.__name__, args, named))
 
-    def cluster(self, cluster_id: int, *, release: str) -> dict[str, Any]:
-        """Return one cluster with its evidence."""
-        return _cluster(self.url, release, cluster_id)
-
-    def sample(self, accession: str, *, release: str) -> dict[str, Any]:
-        """Return one sample with its nearest neighbours of other series under ``neighbors``."""
-        return _sample(self.url, release, accession)
+    def now(self, method: Callable[Concatenate[Client, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Return the answer as it is at this moment; nothing is kept, and the release is the caller's to name."""
+        return method(_client(self.url), *args, **kwargs)
 
 
 def sentence(error: AtlasHTTPError, *, url: str) -> str:
@@ -90,39 +86,8 @@ def _client(url: str) -> Client:
     return Client(url, transport=httpx.HTTPTransport(retries=1))
 
 
-@st.cache_data(ttl=600, max_entries=200, show_spinner=False)
-def _search(url: str, release: str, question: Question) -> dict[str, Any]:
-    return dict(
-        _client(url).search(
-            question.phrase,
-            k=question.k,
-            mode=question.mode,  # type: ignore[arg-type]
-            tissue=question.tissue,
-            series=question.series,
-            organism=question.organism,
-            exclude=question.exclude,
-        )
-    )
-
-
-@st.cache_data(ttl=600, max_entries=20, show_spinner=False)
-def _map(url: str, release: str, phrase: str | None) -> dict[str, Any]:
-    return dict(_client(url).map(phrase))
-
-
-@st.cache_data(ttl=600, max_entries=4, show_spinner=False)
-def _clusters(url: str, release: str) -> list[dict[str, Any]]:
-    return [dict(cluster) for cluster in _client(url).clusters()]
-
-
-@st.cache_data(ttl=600, max_entries=200, show_spinner=False)
-def _cluster(url: str, release: str, cluster_id: int) -> dict[str, Any]:
-    return dict(_client(url).cluster(cluster_id))
-
-
-@st.cache_data(ttl=600, max_entries=200, show_spinner=False)
-def _sample(url: str, release: str, accession: str) -> dict[str, Any]:
-    client = _client(url)
-    found = dict(client.sample(accession)["sample"])
-    found["neighbors"] = client.neighbors(accession, k=10, exclude_same_series=True)["hits"]
-    return found
+@st.cache_resource(ttl=600, max_entries=400, show_spinner=False)
+def _answer(url: str, release: str, method: str, args: tuple[Any, ...], named: tuple[tuple[str, Any], ...]) -> Any:
+    question = getattr(_client(url), method)
+    pin = {"release": release} if release != _client(url).release()["release"] else {}
+    return question(*args, **dict(named), **pin)

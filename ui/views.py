@@ -9,7 +9,10 @@ from typing import Any, Literal
 
 import streamlit as st
 
+from atlas.client import AtlasHTTPError
+from ui import address
 from ui.charts import MOST_POINTS, map_figure, sampling_step
+from ui.service import sentence
 from ui.tables import cluster_rows, download_rows, hit_rows, option_of, series_rows
 from ui.text import csv_table, markup, safe_url, shorten
 
@@ -30,18 +33,35 @@ def style() -> None:
     st.html(_STYLE)
 
 
-def header() -> None:
-    """Say what this is."""
-    st.html(
-        '<h1 class="ga-title">An atlas of public human transcriptomes</h1><p class="ga-lead">Type what you look for; the '
-        "atlas ranks samples by what their genes express, not by what their authors wrote, and shows where they lie.</p>"
-    )
+def heading(title: str, lead: str = "") -> None:
+    """Head a page: its name, and in a sentence what it is for. Both are ours, neither is text of strangers."""
+    st.html(f'<h1 class="ga-title">{markup(title)}</h1>' + (f'<p class="ga-lead">{markup(lead)}</p>' if lead else ""))
 
 
-def failure(text: str) -> None:
-    """Say what went wrong, with a way to try again."""
-    st.error(as_markdown(text), icon=":material/cloud_off:")
+def failure(error: AtlasHTTPError, *, url: str) -> None:
+    """Say what went wrong, with a way on: try again, or the served release where the named one is gone."""
+    if error.code == "release_retired" or (error.status == 404 and error.details.get("what") == "release"):
+        st.error(as_markdown(sentence(error, url=url)), icon=":material/history_toggle_off:")
+        st.button("Show the current release", key="unpin", icon=":material/update:", on_click=address.unpin)
+        return
+    st.error(as_markdown(sentence(error, url=url)), icon=":material/cloud_off:")
     st.button("Try again", key="retry", icon=":material/refresh:")
+
+
+def pinned(release: dict[str, Any], *, current: str) -> None:
+    """Say that an older release is shown, and offer the served one."""
+    with st.container(border=True, horizontal=True, vertical_alignment="center", key="pinned"):
+        st.markdown(
+            f":material/history: This link names release **{as_markdown(str(release['release']))}**, built "
+            f"{as_markdown(str(release.get('created_at', ''))[:10])}. The atlas now serves **{as_markdown(current)}**."
+        )
+        st.button("Show the current release", key="unpin", on_click=address.unpin)
+
+
+def empty(title: str, hint: str = "", *, icon: str = ":material/search_off:") -> None:
+    """Say that there is nothing to show, and what would change that."""
+    with st.container(key=f"empty-{title[:24]}", border=True):
+        st.markdown(f"{icon} **{as_markdown(title)}**" + (f"  \n{as_markdown(hint)}" if hint else ""))
 
 
 def welcome(release: dict[str, Any]) -> None:
