@@ -455,6 +455,7 @@ class LabelEdit:
     """A person's label of a cluster. ``carried`` tells how it met this release's clusters.
 
     ``exact``: the same members; ``carried``: members overlap with Jaccard ``overlap`` >= .8; ``orphaned``: no such cluster.
+    An edit in force was neither superseded nor removed; history keeps the others.
     """
 
     edit_id: int
@@ -467,3 +468,6 @@ class LabelEdit:
     cluster: int | None
     overlap: float
     carried: Literal["exact", "carried", "orphaned"]
+    superseded_by: int | None = None
+    removed_at: str | None = None
+    removed_by: str | None = None

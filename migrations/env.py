@@ -12,21 +12,25 @@ from sqlalchemy import Connection, text
 from atlas.catalog.database import open_database
 from atlas.catalog.tables import SCHEMA, Base
 from atlas.settings import load_settings
+from atlas.workspace.tables import SCHEMA as APP_SCHEMA
+from atlas.workspace.tables import WorkspaceBase
+
+TABLES = [Base.metadata, WorkspaceBase.metadata]
 
 
 def _is_ours(name: str | None, kind: str, parents: object) -> bool:
-    """Look at the schema ``atlas`` alone; others, such as ``app``, have owners of their own."""
-    return kind != "schema" or name == SCHEMA
+    """Look at our two schemas alone; others have owners of their own."""
+    return kind != "schema" or name in (SCHEMA, APP_SCHEMA)
 
 
 def _migrate(connection: Connection) -> None:
     connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
-    # A role called "atlas" would have our schema as its default one, and Alembic hides the default schema's name.
+    # A role called "atlas" or "app" would have our schema as its default one, and Alembic hides the default schema's name.
     connection.execute(text("SET LOCAL search_path TO public"))
     connection.dialect.default_schema_name = "public"
     context.configure(
         connection=connection,
-        target_metadata=Base.metadata,
+        target_metadata=TABLES,
         version_table_schema=SCHEMA,
         include_schemas=True,
         include_name=_is_ours,
@@ -37,7 +41,7 @@ def _migrate(connection: Connection) -> None:
 
 
 def _write_script() -> None:
-    context.configure(dialect_name="postgresql", target_metadata=Base.metadata, version_table_schema=SCHEMA)
+    context.configure(dialect_name="postgresql", target_metadata=TABLES, version_table_schema=SCHEMA)
     with context.begin_transaction():
         context.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
         context.run_migrations()
