@@ -1,0 +1,67 @@
+"""Write the term vectors that travel with the package: every packaged vocabulary, plain and under the scan templates.
+
+In: a model folder. Out: ``<out>/<key>/<name>-<digest>.parquet``, the cache ``atlas.model.text_cache`` reads; shards made with
+another model are removed. On one machine, with one thread, equal models and vocabularies give equal bytes.
+
+Run: ``OMP_NUM_THREADS=1 python -m indexer.export_text_vectors``.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from atlas.model.joint import JointModel
+from atlas.model.text_cache import FOLDER, PLAIN, cache_key, embed_terms, write_shard
+from atlas.resources import resource_path
+from atlas.scans import SCAN_TEMPLATES
+from atlas.vocabulary import packaged_vocabularies, read_terms, readable_term
+
+logger = logging.getLogger(__name__)
+
+KINDS: Mapping[str, tuple[str, ...]] = {"terms": PLAIN, "scans": SCAN_TEMPLATES}
+"""Name of a shard -> templates its terms are embedded under."""
+
+
+def export_text_vectors(model_dir: Path, out: Path, *, cache: Path | None = None) -> tuple[Path, ...]:
+    """Embed the readable text of every packaged term under each kind's templates; replace the content of ``out``.
+
+    Parameters
+    ----------
+    model_dir
+        The model that is shipped.
+    out
+        Cache folder to write.
+    cache
+        Folder that keeps what is embedded, so an interrupted export goes on where it stopped.
+
+    Returns
+    -------
+    The shards written.
+    """
+    model = JointModel.load(model_dir)
+    terms = packaged_texts()
+    shards: list[Path] = []
+    for name, templates in KINDS.items():
+        vectors = embed_terms(model, terms, templates=templates, caches=() if cache is None else (cache,))
+        folder = out / cache_key(model, templates)
+        shutil.rmtree(folder, ignore_errors=True)
+        shards.append(write_shard(folder, terms, vectors, name=name))
+        logger.info("%s: %d terms, %d bytes", shards[-1], len(terms), shards[-1].stat().st_size)
+    for folder in set(out.iterdir()) - {shard.parent for shard in shards}:
+        shutil.rmtree(folder)
+    return tuple(shards)
+
+
+def packaged_texts() -> list[str]:
+    """Return what is embedded of the packaged vocabularies: each readable text once, sorted."""
+    files = packaged_vocabularies().values()
+    return sorted({readable_term(term) for path in files for term in read_terms(path).terms})
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    starter = resource_path("starter")
+    export_text_vectors(starter / "model", starter / FOLDER)
