@@ -18,7 +18,7 @@ from atlas.release import Release
 from atlas.vectors.gene_weights import N_KEPT, GeneWeights, open_records, unpack
 from atlas.vectors.store import VectorStore
 
-_NOTHING_LEFT = 1e-9  # a vector shorter than this, next to unit length, is rounding
+_NOTHING_LEFT = 2e-3  # what is left of a unit vector of float16 components is rounding below this length
 
 
 @dataclass(frozen=True)

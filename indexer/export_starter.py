@@ -1,9 +1,9 @@
 """Write the public samples of a release as a starter: facts and vectors from which `geo-atlas demo` builds an atlas.
 
 In: a published release and a table of where each series came from under which licence. Out: ``samples.parquet``,
-``series.parquet``, ``vectors.npy``, ``starter.json``, ``NOTICE``. Only samples with an accession of a public archive go in, with
-the structured facts of their records; no counts, no summaries, no protocols. A series whose licence forbids derivatives stays
-out and is named. The same release and table give the same bytes.
+``series.parquet``, ``vectors.npy``, ``gene_weights.npy``, ``starter.json``, ``NOTICE``. Only samples with an accession of a
+public archive go in, with the structured facts of their records; no counts, no summaries, no protocols. A series whose
+licence forbids derivatives stays out and is named. The same release and table give the same bytes.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from atlas.digests import sha256_file
 from atlas.errors import InputError
 from atlas.manifest import write_json
 from atlas.release import Release
+from atlas.vectors.gene_weights import open_records
 from indexer.sources.starter import STARTER_SOURCE
 
 logger = logging.getLogger(__name__)
@@ -85,9 +86,10 @@ def export_starter(release: Release, out: Path, *, licences: Path) -> StarterRep
     out.mkdir(parents=True, exist_ok=True)
     pq.write_table(_renumbered(kept), out / "samples.parquet", compression="zstd")
     pq.write_table(_series(release, used), out / "series.parquet", compression="zstd")
-    _write_vectors(out / "vectors.npy", np.load(release.path("vectors.npy"), mmap_mode="r", allow_pickle=False)[rows])
+    _write_array(out / "vectors.npy", np.load(release.path("vectors.npy"), mmap_mode="r", allow_pickle=False)[rows])
+    _write_array(out / "gene_weights.npy", open_records(release.checked("gene_weights.npy"))[rows])
     (out / "NOTICE").write_text(_notice(used, origins, left_out=forbidden), encoding="utf-8")
-    names = ("NOTICE", "samples.parquet", "series.parquet", "vectors.npy")
+    names = ("NOTICE", "gene_weights.npy", "samples.parquet", "series.parquet", "vectors.npy")
     write_json(
         out / "starter.json",
         {
@@ -165,10 +167,10 @@ def _series(release: Release, used: Counter[str]) -> pa.Table:
     return table.set_column(index, table.schema.field(index), counts).combine_chunks().replace_schema_metadata(None)
 
 
-def _write_vectors(path: Path, vectors: np.ndarray) -> None:
+def _write_array(path: Path, rows: np.ndarray) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     with temporary.open("wb") as handle:
-        np.save(handle, np.ascontiguousarray(vectors), allow_pickle=False)
+        np.save(handle, np.ascontiguousarray(rows), allow_pickle=False)
     os.replace(temporary, path)
 
 
@@ -177,8 +179,9 @@ def _notice(used: Counter[str], origins: Mapping[str, Origin], *, left_out: Sequ
         "NOTICE for the starter of geo-atlas",
         "",
         "samples.parquet and series.parquet hold plain facts of public records (GEO, SRA, ENA, ArrayExpress, GDC): accessions,",
-        "titles, sources, key-value characteristics, series titles. vectors.npy was computed by this project from expression",
-        "tables kept in the public repositories below; no expression table, summary, protocol or abstract is included.",
+        "titles, sources, key-value characteristics, series titles. vectors.npy, and gene_weights.npy (the genes that weigh",
+        "most in a vector), were computed by this project from expression tables kept in the public repositories below; no",
+        "expression table, summary, protocol or abstract is included.",
         "Rights in the records and tables stay with those who made them; cite the series you use. Where the table's licence",
         "asks for it (NonCommercial, ShareAlike), mind it in what you make of these vectors.",
         "",

@@ -1,4 +1,4 @@
-"""A packaged starter: public samples with their vectors but no expression, taken into a build as they are."""
+"""A packaged starter: public samples with their vectors and gene weights but no expression, taken into a build as they are."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from atlas.errors import ArtifactError
+from atlas.vectors.gene_weights import RECORD, open_records
 
 STARTER_SOURCE = -1  # samples.parquet: the source_file of a starter's samples; source_row is their row in the starter
 
@@ -25,15 +26,18 @@ class Starter:
         The columns of a release's ``samples.parquet`` and ``series.parquet``.
     vectors
         (n_samples, d) float16 memory map, row = row of ``samples``.
+    gene_weights
+        (n_samples,) records of ``atlas.vectors.gene_weights``, row = row of ``samples``; zeros in a starter without them.
     """
 
     samples: pa.Table
     series: pa.Table
     vectors: npt.NDArray[np.float16]
+    gene_weights: np.ndarray
 
 
 def read_starter(folder: Path) -> Starter:
-    """Read a starter folder: ``samples.parquet``, ``series.parquet``, ``vectors.npy``.
+    """Read a starter folder: ``samples.parquet``, ``series.parquet``, ``vectors.npy``, and ``gene_weights.npy`` if it is there.
 
     Raises
     ------
@@ -56,4 +60,13 @@ def read_starter(folder: Path) -> Starter:
             f"The starter {folder} has {samples.num_rows:,} samples but vectors of shape {vectors.shape}.",
             kind="corrupt",
         )
-    return Starter(samples, series, vectors)
+    return Starter(samples, series, vectors, _gene_weights(folder / "gene_weights.npy", n=samples.num_rows))
+
+
+def _gene_weights(path: Path, *, n: int) -> np.ndarray:
+    if not path.exists():
+        return np.zeros(n, dtype=RECORD)
+    records = open_records(path)
+    if len(records) != n:
+        raise ArtifactError(f"{path} has {len(records):,} rows for {n:,} samples.", kind="corrupt")
+    return records

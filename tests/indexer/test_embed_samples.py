@@ -22,6 +22,7 @@ from atlas.expression.source import open_source
 from atlas.model.joint import JointModel
 from atlas.model.text_tower import TEXT_TOWERS
 from atlas.settings import Settings
+from atlas.vectors.gene_weights import N_KEPT, unpack
 from indexer.sources.starter import STARTER_SOURCE
 from indexer.stage import BuildRequest, StageContext, StageResult
 from indexer.stages import embed_samples
@@ -67,8 +68,16 @@ class Build:
         return (self.ctx.out / "vectors.npy").read_bytes()
 
     @property
+    def weight_bytes(self) -> bytes:
+        return (self.ctx.out / "gene_weights.npy").read_bytes()
+
+    @property
     def vectors(self) -> np.ndarray:
         return np.load(self.ctx.out / "vectors.npy")
+
+    @property
+    def records(self) -> np.ndarray:
+        return np.load(self.ctx.out / "gene_weights.npy")
 
 
 def corpus(root: Path, name: str, *, n: int = 10, seed: int = 0) -> Path:
@@ -122,8 +131,9 @@ def test_shards_and_blocks_leave_no_trace(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(embed_samples, "_SHARD_ROWS", 3)
     parts = Build(tmp_path, "parts", files=[file], places=places)
     parts.run()
-    assert len(list(parts.ctx.work.iterdir())) == 4
+    assert len(list(parts.ctx.work.glob("vectors-*.npy"))) == 4
     assert parts.bytes == whole.bytes
+    assert parts.weight_bytes == whole.weight_bytes
 
 
 def test_killed_embedding_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,28 +144,88 @@ def test_killed_embedding_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: 
     whole.run()
 
     build = Build(tmp_path, "killed", files=[file], places=places)
-    embed, n_rows = JointModel.embed_expression, []
+    embed, n_rows = JointModel.embed_with_weights, []
 
-    def die_in_the_second_shard(model: JointModel, aligned: Any) -> np.ndarray:
+    def die_in_the_second_shard(model: JointModel, aligned: Any, **more: Any) -> Any:
         if n_rows:
             raise KeyboardInterrupt
         n_rows.append(len(aligned.sample_ids))
-        return embed(model, aligned)
+        return embed(model, aligned, **more)
 
-    monkeypatch.setattr(JointModel, "embed_expression", die_in_the_second_shard)
+    monkeypatch.setattr(JointModel, "embed_with_weights", die_in_the_second_shard)
     with pytest.raises(KeyboardInterrupt):
         STAGE.run(build.ctx)
-    assert [path.name for path in build.ctx.work.iterdir()] == ["vectors-000000000.npy"]
+    assert sorted(path.name for path in build.ctx.work.iterdir()) == ["vectors-000000000.npy", "weights-000000000.npy"]
 
-    def count(model: JointModel, aligned: Any) -> np.ndarray:
+    def count(model: JointModel, aligned: Any, **more: Any) -> Any:
         n_rows.append(len(aligned.sample_ids))
-        return embed(model, aligned)
+        return embed(model, aligned, **more)
 
     n_rows.clear()
-    monkeypatch.setattr(JointModel, "embed_expression", count)
+    monkeypatch.setattr(JointModel, "embed_with_weights", count)
     build.run()
     assert sum(n_rows) == 6  # the four rows of the finished shard are not embedded again
     assert build.bytes == whole.bytes
+    assert build.weight_bytes == whole.weight_bytes
+
+
+def test_gene_weights_lie_beside_their_vectors(tmp_path: Path) -> None:
+    files = [corpus(tmp_path, "a.h5", n=6, seed=1), corpus(tmp_path, "b.h5", n=5, seed=2)]
+    build = Build(tmp_path, "weights", files=files, places=[(1, 4), (0, 5), (0, 0)])
+    build.run()
+    model = JointModel.load(tmp_path / "model")
+    for row in range(3):
+        weights = unpack(build.records, row=row)
+        assert weights.genes.size < N_KEPT  # nothing was cut off, so the genes make the whole vector
+        assert weights.kept == pytest.approx(1.0)
+        rebuilt = weights.weights @ model.gene_vectors(weights.genes)
+        np.testing.assert_allclose(rebuilt, build.vectors[row].astype(np.float64), atol=2e-3)
+        pull = weights.weights * np.linalg.norm(model.gene_vectors(weights.genes), axis=1)
+        assert (np.diff(pull) < 1e-3 * pull[:-1]).all()
+
+
+def _without(records: np.ndarray, **changes: Any) -> np.ndarray:
+    changed = records.copy()
+    for name, value in changes.items():
+        changed[name][1] = value
+    return changed
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"gene": N_GENES},
+        {"weight": np.nan},
+        {"weight": -1.0},
+        {"weight": 0.0},
+        {"norm": 0.0},
+        {"kept": 2.0},
+        {"kept": np.nan},
+    ],
+    ids=repr,
+)
+def test_validate_refuses_gene_weights_it_did_not_promise(tmp_path: Path, changes: dict[str, Any]) -> None:
+    build = Build(tmp_path, "bad", files=[corpus(tmp_path, "a.h5")], places=[(0, 0), (0, 1), (0, 2)])
+    build.run()
+    np.save(build.ctx.out / "gene_weights.npy", _without(build.records, **changes))
+    with pytest.raises(ArtifactError, match=r"Row 1 of gene_weights\.npy"):
+        STAGE.validate(build.ctx)
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut", "other", "rows"])
+def test_validate_refuses_a_file_that_holds_no_gene_weights(tmp_path: Path, damage: str) -> None:
+    build = Build(tmp_path, "bad", files=[corpus(tmp_path, "a.h5")], places=[(0, 0), (0, 1), (0, 2)])
+    build.run()
+    path = build.ctx.out / "gene_weights.npy"
+    if damage == "gone":
+        path.unlink()
+    elif damage == "cut":
+        path.write_bytes(path.read_bytes()[:-100])
+    else:
+        np.save(path, np.zeros(3) if damage == "other" else build.records[:2])
+    with pytest.raises(ArtifactError) as caught:
+        STAGE.validate(build.ctx)
+    assert caught.value.kind == ("missing" if damage == "gone" else "corrupt")
 
 
 def test_full_disk_stays_an_os_error_and_leaves_no_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,6 +268,20 @@ def test_starter_vectors_of_the_same_model_are_taken_as_they_are(tmp_path: Path)
     np.testing.assert_array_equal(build.vectors[[0, 2]], vectors[[4, 0]])
     np.testing.assert_array_equal(build.vectors[1], oracle(tmp_path / "model", file, 2))
     assert result.notes["n_from_starter"] == 2
+    assert build.records["norm"].astype(bool).tolist() == [False, True, False]  # this starter keeps no gene weights
+
+
+def test_starter_gene_weights_are_taken_as_they_are(tmp_path: Path) -> None:
+    file = corpus(tmp_path, "a.h5", n=4)
+    first = Build(tmp_path, "first", files=[file], places=[(0, row) for row in range(4)])
+    first.run()
+    model = JointModel.load(tmp_path / "model")
+    starter = write_starter(tmp_path / "starter", first.vectors, model_hash=model.hash)
+    np.save(starter / "gene_weights.npy", first.records)
+    build = Build(tmp_path, "again", places=[(STARTER_SOURCE, 2), (STARTER_SOURCE, 0)], starter=starter)
+    build.run()
+    np.testing.assert_array_equal(build.records, first.records[[2, 0]])
+    assert starter / "gene_weights.npy" in STAGE.sources(build.request)
 
 
 def test_starter_vectors_of_another_model_are_refused(tmp_path: Path) -> None:

@@ -12,9 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from atlas.digests import sha256_file
-from atlas.errors import InputError
+from atlas.errors import ArtifactError, InputError
 from atlas.manifest import SCHEMA_VERSION, FileEntry, Manifest, write_json
 from atlas.release import Release
+from atlas.vectors.gene_weights import RECORD
 from indexer.export_starter import Origin, export_starter, read_origins
 from indexer.sources.starter import STARTER_SOURCE, read_starter
 from indexer.stages.ingest_samples import SAMPLES, SERIES
@@ -26,7 +27,7 @@ ROWS = (
     ("GSM9", "GSM", ["GSE9"]),
     ("TCGA-A", "TCGA", ["TCGA-X"]),
 )
-FILES = ("NOTICE", "samples.parquet", "series.parquet", "starter.json", "vectors.npy")
+FILES = ("NOTICE", "gene_weights.npy", "samples.parquet", "series.parquet", "starter.json", "vectors.npy")
 
 
 def make_release(folder: Path, rows: Sequence[tuple[str, str, list[str]]] = ROWS) -> Release:
@@ -47,6 +48,9 @@ def make_release(folder: Path, rows: Sequence[tuple[str, str, list[str]]] = ROWS
     titles = {"series_id": series, "title": [f"study {s}" for s in series], "n_samples": [99] * len(series)}
     pq.write_table(pa.table(titles, schema=SERIES), folder / "series.parquet")
     np.save(folder / "vectors.npy", np.eye(n, 4, dtype=np.float16))
+    weights = np.zeros(n, dtype=RECORD)
+    weights["norm"] = np.arange(n) + 1.0
+    np.save(folder / "gene_weights.npy", weights)
     files = [
         FileEntry(path=path.name, bytes=path.stat().st_size, sha256=sha256_file(path))
         for path in sorted(folder.iterdir())
@@ -82,6 +86,7 @@ def test_public_samples_go_in_others_and_no_derivatives_stay_out(tmp_path: Path,
     assert report.left_out == ("GSE9",)
     assert (report.n_samples, report.n_series) == (3, 3)
     np.testing.assert_array_equal(starter.vectors, np.eye(5, 4, dtype=np.float16)[[0, 2, 4]])
+    assert starter.gene_weights["norm"].tolist() == [1.0, 3.0, 5.0]
     assert dict(zip(*starter.series.select(["series_id", "n_samples"]).to_pydict().values(), strict=True)) == {
         "GSE1": 2, "SRP1": 1, "TCGA-X": 1,
     }  # fmt: skip
@@ -123,6 +128,16 @@ def test_series_without_a_licence_line_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="SRP1"):
         export_starter(make_release(tmp_path / "r"), tmp_path / "out", licences=licences)
     assert not (tmp_path / "out").exists()
+
+
+def test_starter_without_gene_weights_is_read_and_one_of_other_length_refused(tmp_path: Path, licences: Path) -> None:
+    out = tmp_path / "out"
+    export_starter(make_release(tmp_path / "r"), out, licences=licences)
+    np.save(out / "gene_weights.npy", np.zeros(2, dtype=RECORD))
+    with pytest.raises(ArtifactError, match="2 rows for 3 samples"):
+        read_starter(out)
+    (out / "gene_weights.npy").unlink()
+    assert not read_starter(out).gene_weights["norm"].any()
 
 
 def test_release_without_public_samples_is_refused(tmp_path: Path, licences: Path) -> None:
