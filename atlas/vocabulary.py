@@ -114,6 +114,11 @@ def packaged_vocabularies() -> dict[str, Path]:
     return {path.stem: path for path in files if path.stem != BACKGROUND_PHRASES}
 
 
+def packaged_texts() -> list[str]:
+    """Return what the model embeds of the packaged vocabularies: each readable text once, sorted."""
+    return sorted({readable_term(term) for path in packaged_vocabularies().values() for term in read_terms(path).terms})
+
+
 def background_phrases() -> tuple[str, ...]:
     """Return the packaged off-topic phrases."""
     return read_terms(resource_path(f"vocabularies/{BACKGROUND_PHRASES}.txt")).terms

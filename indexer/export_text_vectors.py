@@ -17,7 +17,7 @@ from atlas.model.joint import JointModel
 from atlas.model.text_cache import FOLDER, PLAIN, cache_key, embed_terms, write_shard
 from atlas.resources import resource_path
 from atlas.scans import SCAN_TEMPLATES
-from atlas.vocabulary import packaged_vocabularies, read_terms, readable_term
+from atlas.vocabulary import packaged_texts
 
 logger = logging.getLogger(__name__)
 
@@ -53,12 +53,6 @@ def export_text_vectors(model_dir: Path, out: Path, *, cache: Path | None = None
     for folder in set(out.iterdir()) - {shard.parent for shard in shards}:
         shutil.rmtree(folder)
     return tuple(shards)
-
-
-def packaged_texts() -> list[str]:
-    """Return what is embedded of the packaged vocabularies: each readable text once, sorted."""
-    files = packaged_vocabularies().values()
-    return sorted({readable_term(term) for path in files for term in read_terms(path).terms})
 
 
 if __name__ == "__main__":

@@ -13,9 +13,10 @@ import numpy as np
 
 from atlas.errors import ArtifactError
 from atlas.model.checkpoint import MODEL_FILES, model_hash
+from atlas.model.text_cache import embed_terms, text_caches
 from atlas.vectors.faiss_index import IndexPlan, build_index, open_index
 from atlas.vectors.store import VectorStore
-from atlas.vocabulary import packaged_vocabularies, read_terms, readable_term
+from atlas.vocabulary import packaged_texts, packaged_vocabularies
 from indexer.stage import BuildRequest, StageContext, StageResult
 
 N_PHRASES = 500
@@ -48,11 +49,12 @@ class BuildIndex:
         from atlas.model.joint import JointModel
 
         plan = self._plan(ctx.request)
-        phrases = JointModel.load(ctx.request.model_dir).embed_texts(sample_phrases(N_PHRASES, seed=plan.seed))
+        model = JointModel.load(ctx.request.model_dir)
+        phrases = embed_terms(model, sample_phrases(N_PHRASES, seed=plan.seed), caches=text_caches(ctx.request.home))
         folder = ctx.out / "index"
         folder.mkdir()
         with VectorStore.open(ctx.folder / "vectors.npy") as store:
-            chosen = build_index(store, folder, plan=plan, text_queries=phrases)
+            chosen = build_index(store, folder, plan=plan, text_queries=phrases.astype(np.float32))
         return StageResult(n_in=chosen.n, n_out=chosen.n, notes=asdict(chosen))
 
     def validate(self, ctx: StageContext) -> None:
@@ -71,9 +73,7 @@ class BuildIndex:
 
 def sample_phrases(n: int, *, seed: int) -> list[str]:
     """Draw readable terms from all packaged vocabularies together."""
-    terms = sorted(
-        {readable_term(term) for path in packaged_vocabularies().values() for term in read_terms(path).terms}
-    )
+    terms = packaged_texts()
     picked = np.random.default_rng(seed).choice(len(terms), min(n, len(terms)), replace=False)
     return [terms[i] for i in sorted(picked)]
 

@@ -9,8 +9,9 @@ from toy_model import ToyTextTower, toy_parts
 
 from atlas.model.checkpoint import write_model
 from atlas.model.text_tower import TEXT_TOWERS
+from atlas.vocabulary import packaged_texts
 from indexer import export_text_vectors as module
-from indexer.export_text_vectors import KINDS, export_text_vectors, packaged_texts
+from indexer.export_text_vectors import KINDS, export_text_vectors
 
 
 def test_export_repeats_byte_for_byte_and_replaces_another_models(

@@ -15,7 +15,8 @@ from atlas.model import text_cache
 from atlas.model.joint import JointModel
 from atlas.model.text_cache import PLAIN, cache_key, embed_terms, text_caches, write_shard
 from atlas.resources import resource_path
-from indexer.export_text_vectors import KINDS, packaged_texts
+from atlas.vocabulary import packaged_texts
+from indexer.export_text_vectors import KINDS
 
 DIM = 8
 TEMPLATES = ("{x}", "a sample of {x}", "{x} tissue")
