@@ -1,4 +1,4 @@
-"""The services, one process each: ``python -P -m cli.children api|ui [--with-parent]``; ``geo-atlas serve`` starts both.
+"""The services, one process each: ``python -P -m cli.children api|ui|work [--with-parent]``; ``geo-atlas serve`` starts them.
 
 ``-P`` keeps the current folder off the import path, so folders there that are called ``api``, ``ui`` or ``atlas`` are never
 imported; the pages are started by the absolute path of their file. With ``--with-parent`` a service ends when its standard
@@ -7,7 +7,9 @@ input ends: that pipe is held by the parent alone, so a parent that is killed ta
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import logging
 import os
 import signal
 import sys
@@ -29,11 +31,11 @@ WITH_PARENT = "--with-parent"
 
 def main(argv: Sequence[str]) -> int:
     """Run one service until it is told to stop; return the exit status."""
-    services = {"api": run_api, "ui": run_ui}
+    services = {"api": run_api, "ui": run_ui, "work": run_work}
     try:
         name, *options = argv or [""]
         if name not in services or options not in ([], [WITH_PARENT]):
-            raise ConfigError(f"{' '.join(argv)!r} is no service of this program: expected api or ui.")
+            raise ConfigError(f"{' '.join(argv)!r} is no service of this program: expected api, ui or work.")
         if options:
             threading.Thread(target=_wait_for_parent, name="parent-watch", daemon=True).start()
         services[name]()
@@ -69,6 +71,20 @@ def run_ui() -> None:
     flags = page_flags(host=settings.ui_host, port=settings.ui_port)
     url = settings.api_url or f"http://{settings.api_host}:{settings.api_port}"
     streamlit_cli.main(["run", str(page_path()), *flags, "--", url], standalone_mode=False)
+
+
+def run_work() -> None:
+    """Carry out jobs until told to stop; questions have the right of way on the processor."""
+    from atlas.workspace.worker import work
+
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("atlas").setLevel(logging.INFO)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    with contextlib.suppress(OSError, AttributeError):
+        os.nice(10)
+    work(load_settings(), stop=stop)
 
 
 def page_path() -> Path:

@@ -36,7 +36,7 @@ def demo(settings: Settings, *, serve: bool = True) -> None:
     if serve:
         from cli.serve import serve as run
 
-        run(settings)
+        run(settings, open_worker=True)
     else:
         say(f'Ask for more: geo-atlas search "pancreatic islets" --home {settings.home}')
         say(f"Serve it:     geo-atlas serve --home {settings.home}")

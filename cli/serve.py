@@ -1,7 +1,8 @@
-"""Start the API and the pages, wait until both answer, and end everything that was started.
+"""Start the API, the pages and the worker, wait until those that answer do, and end everything that was started.
 
 Each service is a child in its own process group. Ctrl-C, SIGTERM or a child that dies ends all of them: first politely,
-after a grace by force. A parent that is killed cannot do this; its children notice (``cli.children``).
+after a grace by force. The worker alone is started again when it dies: questions are answered without it. A parent that is
+killed cannot end its children; they notice (``cli.children``).
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from atlas.settings import Settings
 from cli.children import GRACE_S, WITH_PARENT
 
 _POLL_S = 0.2
+_STEADY_S = 60.0  # a worker that lived so long was well: its next end is a new story
+_LONGEST_PAUSE_S = 60.0
 _PRIVATE = ("GEO_ATLAS_DATABASE_URL", "GEO_ATLAS_LLM_API_KEY", "OPENAI_API_KEY")
 
 
@@ -49,17 +52,18 @@ class _Child:
     service: Service
     process: subprocess.Popen[str]
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=20))
+    started_at: float = field(default_factory=time.monotonic)
 
 
-def serve(settings: Settings, *, open_ui: bool = True, open_api: bool = True) -> None:
+def serve(settings: Settings, *, open_ui: bool = True, open_api: bool = True, open_worker: bool = False) -> None:
     """Serve until Ctrl-C or SIGTERM; on return nothing that was started is left.
 
     Parameters
     ----------
     settings
         Ports, hosts, home, database. Port 0 takes any free port.
-    open_ui, open_api
-        Which of the two to start.
+    open_ui, open_api, open_worker
+        Which of the three to start.
 
     Raises
     ------
@@ -70,7 +74,8 @@ def serve(settings: Settings, *, open_ui: bool = True, open_api: bool = True) ->
     if open_api:
         _remark_empty_home(settings)
     children: list[_Child] = []
-    with _stop_signals() as stop:
+    worker = _Worker(_environment(settings)) if open_worker else None
+    with stop_signals() as stop:
         try:
             for service in services:
                 children.append(_start(service))
@@ -80,8 +85,37 @@ def serve(settings: Settings, *, open_ui: bool = True, open_api: bool = True) ->
                 _announce(services)
             while not stop.wait(_POLL_S):
                 _raise_if_dead(children)
+                if worker is not None:
+                    worker.keep()
         finally:
-            _end(children)
+            _end([*children, *(worker.children if worker else ())])
+
+
+class _Worker:
+    """The worker: begun once the others answer, begun again after each end, ever more slowly while it does not stay."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self._service = Service("work", "worker", "", "", environment, 0.0)
+        self._pause_s = 0.0
+        self._due = 0.0
+        self.children: list[_Child] = []
+
+    def keep(self) -> None:
+        """Begin it if it does not run and its time has come."""
+        now = time.monotonic()
+        if self.children and self.children[0].process.poll() is not None:
+            child = self.children.pop()
+            _end([child])
+            steady = now - child.started_at >= _STEADY_S
+            self._pause_s = 1.0 if steady else min(max(1.0, 2 * self._pause_s), _LONGEST_PAUSE_S)
+            self._due = now + self._pause_s
+            typer.echo(
+                f"The worker ended by itself (exit status {child.process.returncode}) and is started again in "
+                f"{self._pause_s:.0f} s; its job goes on. Its last words: {_last_words(child)}",
+                err=True,
+            )
+        if not self.children and now >= self._due:
+            self.children.append(_start(self._service))
 
 
 def _remark_empty_home(settings: Settings) -> None:
@@ -233,8 +267,8 @@ def _announce(services: Sequence[Service]) -> None:
 
 
 @contextmanager
-def _stop_signals() -> Iterator[threading.Event]:
-    """Turn SIGINT, SIGTERM and SIGHUP into an event for as long as children run."""
+def stop_signals() -> Iterator[threading.Event]:
+    """Turn SIGINT, SIGTERM and SIGHUP into an event for as long as the block runs."""
     stop = threading.Event()
     watched = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.signal(number, lambda *_: stop.set()) for number in watched}

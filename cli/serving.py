@@ -25,15 +25,18 @@ def serve(
     api_port: ApiPort = None,
     ui_port: UiPort = None,
     ui: Annotated[bool, typer.Option("--ui/--no-ui", help="Start the pages beside the API.")] = True,
+    worker: Annotated[
+        bool, typer.Option("--worker/--no-worker", help="Start a worker that carries out jobs (see geo-atlas work).")
+    ] = True,
 ) -> None:
-    """Serve the current release: API and pages. Ctrl-C ends both.
+    """Serve the current release: API, pages and a worker for jobs. Ctrl-C ends them all.
 
     Example: geo-atlas serve --api-port 8000 --ui-port 8501
     """
     from cli.serve import serve as run
 
     settings = load_settings(home=home, api_host=host, ui_host=host, api_port=api_port, ui_port=ui_port)
-    run(settings, open_ui=ui)
+    run(settings, open_ui=ui, open_worker=worker)
 
 
 @app.command()

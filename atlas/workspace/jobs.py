@@ -7,6 +7,7 @@ and the row goes to the next one, at most ``MAX_ATTEMPTS`` times. All times are 
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -29,6 +30,7 @@ MAX_WAITING = 1_000
 
 _SHOWN_ITEMS = 20
 _SHOWN_CHARS = 200
+_ZERO = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")  # a zero byte in JSON, not a text that spells one
 _ACTIVE = ("queued", "running")
 _FINISHED = ("done", "failed", "cancelled")
 _EXPIRED_AT_ONCE = 500
@@ -113,10 +115,10 @@ class Jobs:
         NotFoundError
             If there is no such job.
         """
-        of_id = JobRow.job_id == job_id
+        of_id = JobRow.job_id == _id(job_id)
         with writing(self._database) as connection:
             idle = or_(JobRow.status == "queued", and_(JobRow.status == "running", JobRow.lease_until < func.now()))
-            stopped = update(JobRow).where(of_id, idle).values(finished("cancelled"), message="Cancelled.")
+            stopped = update(JobRow).where(of_id, idle).values(finished("cancelled") | {"message": "Cancelled."})
             if not connection.execute(stopped).rowcount:
                 running = update(JobRow).where(of_id, JobRow.status == "running")
                 connection.execute(running.values(cancel_requested=True, message="Being cancelled."))
@@ -147,14 +149,14 @@ class Jobs:
                     return self._lease(connection, row.job_id, worker)
         return None
 
-    def expire(self, remove: Callable[[Job], None]) -> int:
+    def expire(self, remove: Callable[[Job], bool]) -> int:
         """Forget results whose time is over; return how many.
 
         Parameters
         ----------
         remove
-            Removes what a finished job left on disk. It is called only for results that no other job still offers, while
-            no worker can report a result as done.
+            Removes what a finished job left on disk and tells whether it could; if not, the job is kept for the next round.
+            It is called only for results that no other job still offers, while no worker can report a result as done.
         """
         due = (
             select(*_COLUMNS)
@@ -167,13 +169,12 @@ class Jobs:
         with writing(self._database, turn=RESULTS) as connection:
             # An expired job is told apart from one that never was for as long again.
             connection.execute(delete(JobRow).where(JobRow.status == "expired", JobRow.expires_at + keep < func.now()))
-            jobs = [_job(row) for row in connection.execute(due)]
-            ids = [job.job_id for job in jobs]
-            connection.execute(update(JobRow).where(JobRow.job_id.in_(ids)).values(status="expired", result=None))
-            for job in jobs:
-                if job.result is not None and not _still_offered(connection, job):
-                    remove(job)
-        return len(jobs)
+            n_expired = 0
+            for job in [_job(row) for row in connection.execute(due)]:
+                if job.result is None or _still_offered(connection, job) or remove(job):
+                    _close(connection, job.job_id, {"status": "expired", "result": None})
+                    n_expired += 1
+        return n_expired
 
     def _lease(self, connection: Connection, job_id: str, worker: str) -> LeasedJob:
         token = f"{worker} {secrets.token_hex(4)}"
@@ -218,7 +219,11 @@ def _lost(attempts: int) -> dict[str, Any]:
 
 def _still_offered(connection: Connection, job: Job) -> bool:
     same = exists().where(
-        JobRow.status == "done", JobRow.kind == job.kind, JobRow.release == job.release, JobRow.result == job.result
+        JobRow.job_id != job.job_id,
+        JobRow.status == "done",
+        JobRow.kind == job.kind,
+        JobRow.release == job.release,
+        JobRow.result == job.result,
     )
     return bool(connection.scalar(select(same)))
 
@@ -251,7 +256,7 @@ def _checked(request: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
         raw = json.dumps(dict(request), ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise InputError(f"The request cannot be kept as JSON: {error}.") from error
-    storable(raw.replace("\\u0000", "\0"), what="request")
+    storable("\0" if _ZERO.search(raw) else raw, what="request")
     if len(raw.encode()) > settings.upload_max_bytes:
         raise TooLargeError(
             f"The request has {len(raw.encode())} bytes; at most {settings.upload_max_bytes} are allowed "
@@ -281,17 +286,24 @@ def _short(value: Any) -> Any:
 
 
 def _read(connection: Connection, job_id: str) -> Job:
-    row = connection.execute(select(*_COLUMNS).where(JobRow.job_id == job_id)).one_or_none() if _plain(job_id) else None
+    row = connection.execute(select(*_COLUMNS).where(JobRow.job_id == _id(job_id))).one_or_none()
     if row is None:
-        raise NotFoundError(
-            f"There is no job {job_id[:64]!r}. It may have expired long ago; start it anew.",
-            details={"job_id": job_id[:64]},
-        )
+        raise _unknown(job_id)
     return _job(row)
 
 
-def _plain(job_id: str) -> bool:
-    return job_id.isascii() and job_id.isalnum()
+def _id(job_id: str) -> str:
+    """Return ``job_id`` if it can be one."""
+    if not (job_id.isascii() and job_id.isalnum()):
+        raise _unknown(job_id)
+    return job_id
+
+
+def _unknown(job_id: str) -> NotFoundError:
+    return NotFoundError(
+        f"There is no job {job_id[:64]!r}. It may have expired long ago; start it anew.",
+        details={"job_id": job_id[:64]},
+    )
 
 
 def _job(row: Row[Any]) -> Job:

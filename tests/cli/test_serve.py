@@ -148,7 +148,7 @@ def test_dead_child_ends_everything_with_its_last_words(tmp_path: Path) -> None:
 
 def test_unknown_service_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert children.main(["database"]) == 2
-    assert "expected api or ui" in capsys.readouterr().err
+    assert "expected api, ui or work" in capsys.readouterr().err
 
 
 def test_page_is_run_by_its_absolute_path_without_statistics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
