@@ -1,10 +1,14 @@
 """The samples of an open release as columns: look-ups by accession, filters, and the records that answers show.
 
 In: ``samples.parquet``, ``series.parquet``, ``captions.parquet``, ``landscape.parquet``, ``labels.parquet`` of one release.
-Invariant: row i of every column is row i of ``vectors.npy``.
+Invariant: row i of every column is row i of ``vectors.npy``. Records are made of the rows that are shown, never of all.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,9 +16,28 @@ import pyarrow.compute as pc
 
 from atlas.accessions import near_matches, parse_characteristics, record_url
 from atlas.answers import SampleRecord
+from atlas.categories import Categories, Memberships
 from atlas.errors import ArtifactError, NotFoundError
+from atlas.names import ClusterNames
 from atlas.queries import storable
 from atlas.release import Release
+
+CATEGORICAL = ("tissue", "source_name", "organism", "unit", "molecule", "id_kind")
+"""Columns with few distinct values."""
+_SHOWN = (
+    "sample_id",
+    "id_kind",
+    "series_ids",
+    "title",
+    "source_name",
+    "characteristics",
+    "organism",
+    "molecule",
+    "tissue",
+    "caption",
+    "unit",
+    "n_genes_detected",
+)
 
 
 class SampleTable:
@@ -38,7 +61,7 @@ class SampleTable:
         self.series_sizes: dict[str, int] = dict(zip(series["series_id"], series["n_samples"], strict=True))
         self._folded_series = {name.casefold(): name for name in self.series_sizes}
         labels = release.table("labels.parquet", columns=["cluster", "label"]).to_pydict()
-        self.cluster_labels: dict[int, str] = dict(zip(labels["cluster"], labels["label"], strict=True))
+        self.names = ClusterNames(dict(zip(labels["cluster"], labels["label"], strict=True)))
         self.table: pa.Table = samples.append_column("caption", captions["caption"]).combine_chunks()
         self.x = landscape["x"].to_numpy()
         self.y = landscape["y"].to_numpy()
@@ -63,13 +86,17 @@ class SampleTable:
         return found
 
     def find(self, accession: str) -> int | None:
-        """Return the row of a sample, or ``None``."""
+        """Return the row of a sample, or ``None``; one that is spelled just so goes before one that differs in case."""
         accession = storable(accession)
-        column = self.table["sample_id"]
-        row = pc.index(column, accession).as_py()
-        if row < 0:
-            row = pc.index(pc.utf8_upper(column), accession.upper()).as_py()
-        return None if row < 0 else int(row)
+        upper, order = self._by_accession
+        wanted = pc.utf8_upper(pa.scalar(accession)).as_py()
+        place = _first_at_least(upper, wanted)
+        same = []
+        while place < len(upper) and upper[place].as_py() == wanted:
+            same.append(int(order[place]))
+            place += 1
+        exact = (row for row in same if self.table["sample_id"][row].as_py() == accession)
+        return next(exact, same[0] if same else None)
 
     def find_series(self, accession: str) -> str | None:
         """Return a series' accession as the atlas spells it, or ``None``; case does not matter."""
@@ -82,11 +109,28 @@ class SampleTable:
         names = self.table["sample_id"].to_pylist() + list(self.series_sizes)
         return _unknown(accession, "is neither a sample nor a series", among=names)
 
+    def missing_series(self, accession: str) -> NotFoundError:
+        """Return the error for an accession that names no series here, with near ones."""
+        return _unknown(accession, "is not a series", among=list(self.series_sizes))
+
+    def named(self, accession: str) -> np.ndarray | None:
+        """Return the row of the sample, or the rows of the series, of this name, ascending; ``None`` if there is none."""
+        series = self.find_series(accession)
+        if series is not None:
+            return self.rows_of_series(series)
+        row = self.find(accession)
+        return None if row is None else np.array([row])
+
     def rows_of_series(self, series: str) -> np.ndarray:
         """Return the rows whose samples belong to ``series``, (n,) int64, ascending."""
-        flat = pc.list_flatten(self.table["series_ids"])
-        parents = pc.list_parent_indices(self.table["series_ids"])
-        return np.unique(parents.filter(pc.equal(flat, storable(series))).to_numpy())
+        return self.series.rows_of(storable(series))
+
+    def members(self, cluster: int) -> np.ndarray:
+        """Return the rows of a cluster, (n,) int64, ascending; empty if there is no such cluster."""
+        order, starts = self._by_cluster
+        if not 0 <= cluster < starts.size - 1:
+            return np.empty(0, dtype=np.int64)
+        return order[starts[cluster] : starts[cluster + 1]]
 
     def series_of(self, row: int) -> tuple[str, ...]:
         """Return the series of one sample."""
@@ -94,13 +138,33 @@ class SampleTable:
 
     def series_title(self, series: str) -> str:
         """Return the title of a series, empty if its source gives none."""
-        return self.series_titles.get(series, "")
+        return self.series_titles.get(series) or ""
+
+    def categories(self, name: str) -> Categories:
+        """Return one of the ``CATEGORICAL`` columns as numbered values."""
+        return self._categories[name]
+
+    @cached_property
+    def series(self) -> Memberships:
+        """The series of each sample, as numbered values."""
+        return Memberships.of(self.table["series_ids"])
 
     def record(self, row: int) -> SampleRecord:
         """Return everything the atlas knows of one sample."""
-        raw = {name: self.table[name][row].as_py() for name in self.table.column_names}
+        return self.records([row])[0]
+
+    def records(self, rows: Sequence[int] | np.ndarray) -> tuple[SampleRecord, ...]:
+        """Return everything the atlas knows of some samples, in the order asked for."""
+        rows = np.asarray(rows, dtype=np.int64)
+        columns = self._shown.take(pa.array(rows)).to_pydict()
+        places = zip(self.cluster[rows].tolist(), self.x[rows].tolist(), self.y[rows].tolist(), strict=True)
+        each = zip(*(columns[name] for name in _SHOWN), strict=True)
+        return tuple(self._record(values, place) for values, place in zip(each, places, strict=True))
+
+    def _record(self, values: tuple[Any, ...], place: tuple[int, float, float]) -> SampleRecord:
+        raw = dict(zip(_SHOWN, values, strict=True))
         series = tuple(raw["series_ids"] or ())
-        cluster = int(self.cluster[row])
+        cluster, x, y = place
         return SampleRecord(
             accession=raw["sample_id"],
             id_kind=raw["id_kind"],
@@ -117,10 +181,44 @@ class SampleTable:
             url=record_url(raw["sample_id"], raw["id_kind"]),
             series_urls=tuple(record_url(one) for one in series),
             cluster=cluster,
-            cluster_label=self.cluster_labels.get(cluster),
-            x=float(self.x[row]),
-            y=float(self.y[row]),
+            cluster_label=self.names.label(cluster) or None,
+            x=x,
+            y=y,
         )
+
+    @cached_property
+    def _shown(self) -> pa.Table:
+        return self.table.select(list(_SHOWN))
+
+    @cached_property
+    def _categories(self) -> dict[str, Categories]:
+        return {name: Categories.of(self.table[name]) for name in CATEGORICAL}
+
+    @cached_property
+    def _by_accession(self) -> tuple[pa.Array, np.ndarray]:
+        """Accessions in capitals, sorted, and the row of each; a search costs twenty steps, not a scan."""
+        upper = pc.utf8_upper(self.table["sample_id"].combine_chunks().cast(pa.large_string()))
+        order = pc.sort_indices(upper)
+        return upper.take(order), order.to_numpy().astype(np.int32)
+
+    @cached_property
+    def _by_cluster(self) -> tuple[np.ndarray, np.ndarray]:
+        order = np.argsort(self.cluster, kind="stable")
+        counts = np.bincount(self.cluster) if len(self) else np.zeros(0, dtype=np.int64)
+        return order, np.concatenate([[0], np.cumsum(counts)])
+
+
+def _first_at_least(ordered: pa.Array, wanted: str) -> int:
+    """Return the first place in an ascending column whose value is not below ``wanted``."""
+    low, high = 0, len(ordered)
+    key = wanted.encode("utf-8")
+    while low < high:
+        middle = (low + high) // 2
+        if ordered[middle].as_py().encode("utf-8") < key:
+            low = middle + 1
+        else:
+            high = middle
+    return low
 
 
 def _unknown(accession: str, verdict: str, *, among: list[str]) -> NotFoundError:

@@ -7,19 +7,25 @@ compare plain substrings, so no character of a person's text is a wildcard or a 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from atlas.errors import InputError
+
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
 
 SEARCHED_FIELDS = ("title", "source_name", "characteristics", "caption")
 """Columns that ``exclude`` looks into, beside the titles of the sample's series."""
+
+EXACT_FIELDS = ("unit", "molecule", "id_kind")
+"""Fields whose values are few and asked for as they are."""
 
 _NO_WORD = r"[^\pL\pM\pN]+"
 
@@ -39,19 +45,34 @@ class SampleFilter:
     exclude
         Text that must be found neither in title, source name, characteristics or caption nor in a series title; case
         does not matter.
+    cluster
+        Numbers of clusters.
+    unit, molecule, id_kind
+        Values of these fields, exactly as the facets list them.
     """
 
     tissue: tuple[str, ...] = ()
     series: tuple[str, ...] = ()
     organism: tuple[str, ...] = ()
     exclude: str | None = None
+    cluster: tuple[int, ...] = ()
+    unit: tuple[str, ...] = ()
+    molecule: tuple[str, ...] = ()
+    id_kind: tuple[str, ...] = ()
 
     @property
     def is_empty(self) -> bool:
         """Whether every sample passes."""
-        return not (self.tissue or self.series or self.organism or self._unwanted)
+        stated = (self.tissue, self.series, self.organism, self.cluster, self.unit, self.molecule, self.id_kind)
+        return not (any(stated) or self._unwanted)
 
-    def mask(self, table: pa.Table, *, series_titles: Mapping[str, str] | None = None) -> np.ndarray:
+    def mask(
+        self,
+        table: pa.Table,
+        *,
+        series_titles: Mapping[str, str] | None = None,
+        clusters: np.ndarray | None = None,
+    ) -> np.ndarray:
         """Return which rows pass, (n,) bool.
 
         Parameters
@@ -60,13 +81,27 @@ class SampleFilter:
             Columns of ``samples.parquet``, and ``caption`` if captions count.
         series_titles
             Title by series accession; needed only where series titles count.
+        clusters
+            (n,) integers, the cluster of each row; needed only where the filter names clusters.
+
+        Raises
+        ------
+        InputError
+            If the filter names clusters and ``clusters`` is not given.
         """
         allowed = np.ones(table.num_rows, dtype=bool)
         if self.tissue:
-            words = tissue_text(table)
-            allowed &= _any([pc.match_substring(words, one) for one in self._tissue_words if one.strip()])
+            allowed &= self._has_tissue(table["tissue"]) | self._has_tissue(table["source_name"])
         if self.organism:
-            allowed &= _to_numpy(pc.is_in(fold(table["organism"]), value_set=pa.array(self._organisms)))
+            allowed &= _by_value(table["organism"], lambda each: pc.is_in(fold(each), pa.array(self._organisms)))
+        for name in EXACT_FIELDS:
+            if wanted := getattr(self, name):
+                values = pa.array([_storable(one) for one in wanted], pa.string())
+                allowed &= _by_value(table[name], partial(_is_one_of, wanted=values))
+        if self.cluster:
+            if clusters is None:
+                raise InputError("The filter names clusters, but the clusters of the samples were not given.")
+            allowed &= np.isin(clusters, self._clusters)
         if self.series:
             allowed &= self._in_series(table["series_ids"])
         if self._unwanted:
@@ -75,10 +110,10 @@ class SampleFilter:
         return allowed
 
     def conditions(self) -> list[ColumnElement[bool]]:
-        """Return the same filter as SQL conditions on ``SampleRow``; values travel as parameters."""
+        """Return the same filter as SQL conditions on ``SampleRow`` and its ``ReleaseSampleRow``; values are parameters."""
         from sqlalchemy import and_, exists, false, func, or_
 
-        from atlas.catalog.tables import SampleRow, SampleSeriesRow
+        from atlas.catalog.tables import ReleaseSampleRow, SampleRow, SampleSeriesRow
 
         found: list[ColumnElement[bool]] = []
         if self.tissue:
@@ -99,6 +134,11 @@ class SampleFilter:
                     member.series_id.in_([_storable(one) for one in self.series]),
                 )
             )
+        for name in EXACT_FIELDS:
+            if wanted := getattr(self, name):
+                found.append(getattr(SampleRow, name).in_([_storable(one) for one in wanted]))
+        if self.cluster:
+            found.append(ReleaseSampleRow.cluster.in_(self._clusters))
         if self._unwanted:
             found.append(func.strpos(SampleRow.text_folded, self._unwanted) == 0)
         return found
@@ -116,6 +156,20 @@ class SampleFilter:
         """Return each tissue as its words between blanks; blank where it has none, which no sample matches."""
         folded = fold(pa.array([_storable(one) for one in self.tissue], pa.string()))
         return [str(one) for one in _words(folded).to_pylist()]
+
+    @property
+    def _clusters(self) -> list[int]:
+        """Return the numbers that can be a cluster's: the others match nothing, and no column could hold them."""
+        return [one for one in self.cluster if 0 <= one < 2**31]
+
+    def _has_tissue(self, column: pa.ChunkedArray) -> np.ndarray:
+        wanted = [one for one in self._tissue_words if one.strip()]
+
+        def found(values: pa.Array) -> np.ndarray:
+            words = _words(fold(values))
+            return np.any([_to_numpy(pc.match_substring(words, one)) for one in wanted], axis=0)
+
+        return _by_value(column, found) if wanted else np.zeros(len(column), dtype=bool)
 
     def _in_series(self, series_ids: pa.ChunkedArray) -> np.ndarray:
         wanted = pa.array([_storable(one) for one in self.series], pa.string())
@@ -177,9 +231,18 @@ def _storable(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8").replace("\0", "\ufffd")
 
 
+def _is_one_of(texts: pa.Array, wanted: pa.Array) -> pa.Array:
+    """Return which texts, as the loader writes them (no NUL), are among those wanted."""
+    return pc.is_in(pc.replace_substring(texts, "\0", "\ufffd"), wanted)
+
+
+def _by_value(column: pa.ChunkedArray, test: Callable[[pa.Array], pa.Array | np.ndarray]) -> np.ndarray:
+    """Return the test of each row's value, (n,) bool, asked once of each distinct value."""
+    encoded = pc.fill_null(column, "").combine_chunks().dictionary_encode()
+    passed = test(encoded.dictionary)
+    flags: np.ndarray = (passed if isinstance(passed, np.ndarray) else _to_numpy(passed))[encoded.indices.to_numpy()]
+    return flags
+
+
 def _to_numpy(flags: pa.Array | pa.ChunkedArray) -> np.ndarray:
     return np.asarray(flags.to_numpy(zero_copy_only=False) if isinstance(flags, pa.Array) else flags.to_numpy(), bool)
-
-
-def _any(flags: Sequence[pa.ChunkedArray]) -> np.ndarray | bool:
-    return np.logical_or.reduce([_to_numpy(one) for one in flags]) if flags else False

@@ -1,4 +1,4 @@
-"""Questions to the catalog: lexical search, facets, and which releases it holds."""
+"""Questions to the catalog: lexical search, and which releases it holds."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sqlalchemy import ColumnElement, Connection, Select, Text, and_, func, literal, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, literal, select
 from sqlalchemy.dialects.postgresql import REGCONFIG
-from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.sql.expression import cast
 
 from atlas.catalog.contents import content_key
@@ -21,7 +20,6 @@ from atlas.catalog.tables import (
     ReleaseRow,
     ReleaseSampleRow,
     SampleRow,
-    SampleSeriesRow,
 )
 from atlas.errors import InputError, NotFoundError
 
@@ -48,25 +46,6 @@ class LexicalHit:
     sample_id: str
     row: int
     rank: float
-
-
-@dataclass(frozen=True)
-class FacetValue:
-    """A value of a facet and how many samples have it."""
-
-    value: str
-    n_samples: int
-
-
-@dataclass(frozen=True)
-class FacetCounts:
-    """The most frequent values of each facet among the samples that pass a filter."""
-
-    n_samples: int
-    tissue: tuple[FacetValue, ...]
-    organism: tuple[FacetValue, ...]
-    series: tuple[FacetValue, ...]
-    cluster: tuple[FacetValue, ...]
 
 
 @dataclass(frozen=True)
@@ -115,38 +94,6 @@ def lexical_search(
             .limit(k)
         )
         return [LexicalHit(hit.sample_id, hit.row, float(hit.rank)) for hit in connection.execute(statement)]
-
-
-def facet_counts(
-    database: ReadableDatabase, release: str, *, filters: SampleFilter | None = None, limit: int = 50
-) -> FacetCounts:
-    """Return the ``limit`` most frequent values of each facet among the samples that pass, ties by value.
-
-    Raises
-    ------
-    NotFoundError
-        If the database does not hold the release.
-    """
-    with database.connect() as connection:
-        release_id = _release_id(connection, release)
-
-        def count(value: InstrumentedAttribute[Any], *, by_series: bool = False) -> tuple[FacetValue, ...]:
-            statement = _samples(release_id, filters, value, func.count().label("n"))
-            if by_series:
-                member = SampleSeriesRow
-                same = and_(member.release_id == SampleRow.release_id, member.sample_id == SampleRow.sample_id)
-                statement = statement.join(member, same)
-            named = statement.where(cast(value, Text) != "")
-            ordered = named.group_by(value).order_by(func.count().desc(), value).limit(limit)
-            return tuple(FacetValue(str(one[0]), one.n) for one in connection.execute(ordered))
-
-        return FacetCounts(
-            n_samples=int(connection.scalar(_samples(release_id, filters, func.count())) or 0),
-            tissue=count(SampleRow.tissue),
-            organism=count(SampleRow.organism),
-            series=count(SampleSeriesRow.series_id, by_series=True),
-            cluster=count(ReleaseSampleRow.cluster),
-        )
 
 
 def loaded_release(database: ReadableDatabase, name: str) -> LoadedRelease | None:

@@ -73,7 +73,7 @@ def match_keywords(
     Table with :data:`SCHEMA`, ordered by cluster, library, rank.
     """
     columns: dict[str, list[object]] = {name: [] for name in SCHEMA.names}
-    groups = _rows_by_library(libraries, same_text)
+    groups = rows_by_library(libraries, same_text)
     for cluster, scores in enumerate(term_scores(means, term_vectors)):
         z = standardise(scores)
         for library, rows in groups.items():
@@ -105,7 +105,8 @@ def standardise(scores: np.ndarray) -> np.ndarray:
     return z
 
 
-def _rows_by_library(libraries: Sequence[str], same_text: Sequence[str]) -> dict[str, np.ndarray]:
+def rows_by_library(libraries: Sequence[str], same_text: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return the rows of each library's terms, ascending, by library name; of terms that read the same the first alone."""
     rows: dict[str, list[int]] = {}
     seen: set[tuple[str, str]] = set()
     for row, key in enumerate(zip(libraries, (text.casefold() for text in same_text), strict=True)):

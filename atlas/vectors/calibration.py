@@ -129,6 +129,27 @@ class Calibration:
             raise InputError("The percentile of a phrase's hit depends on the sample: give the rows of the hits.")
         return 100.0 * _share_below(self._responses(scores, rows), self.table.responses)
 
+    def percentile_of_parts(self, scores: np.ndarray, *, factors: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Return the place of hits of several weighted phrases among null hits, (m,) float64 in [0, 100].
+
+        The parts' responses r_j are joined as independent ones would be, sum_j f_j r_j / sqrt(sum_j f_j^2), which has the
+        mean and deviation of one off-topic phrase's response if all parts are off topic. One phrase of positive weight gets
+        its ``percentile`` of kind ``text``.
+
+        Parameters
+        ----------
+        scores
+            (n_parts, m) cosines of each phrase with the hits.
+        factors
+            (n_parts,) of any sign, not all zero.
+        rows
+            (m,) rows of the hits.
+
+        Source: the weighted combination of z-scores of Stouffer et al. (1949).
+        """
+        joined = factors @ self._responses(scores, rows) / np.linalg.norm(factors)
+        return 100.0 * _share_below(joined, self.table.responses)
+
     def no_match(self, query: np.ndarray, *, index: VectorIndex) -> bool:
         """Return whether a phrase is answered no better than phrases that mean nothing here.
 

@@ -15,6 +15,7 @@ from atlas.errors import ArtifactError, ConfigError, InputError, NotFoundError
 from atlas.expression.matrix import ExpressionMatrix
 from atlas.expression.units import Unit
 from atlas.settings import Settings
+from atlas.vectors.index import Neighbours
 
 pytestmark = pytest.mark.slow
 
@@ -34,7 +35,7 @@ def test_phrase_finds_the_tissue_it_names(atlas: Atlas, tissue: str) -> None:
 def test_scores_are_the_exact_cosines_in_descending_order(atlas: Atlas) -> None:
     result = atlas.search_text("cardiac muscle", k=64)
     vectors = np.load(atlas.release.path("vectors.npy")).astype(np.float32)
-    query = atlas._model.embed_texts(["cardiac muscle"])[0]
+    query = atlas.opened.model.embed_texts(["cardiac muscle"])[0]
     exact = np.sort(vectors @ query)[::-1]
     np.testing.assert_allclose([hit.score for hit in result.hits], exact, atol=2e-3)
     assert [hit.rank for hit in result.hits] == list(range(1, 65))
@@ -76,7 +77,8 @@ def test_record_leads_though_others_have_its_vector_or_the_index_passed_it_over(
     tiny_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened = Atlas.open(tiny_settings)
-    monkeypatch.setattr(opened, "_nearest", lambda vectors, *, k, allowed: (np.arange(k), np.ones(k)))
+    found_first = lambda vectors, k, *, allowed: Neighbours(np.arange(k)[None], np.ones((1, k)))  # noqa: E731
+    monkeypatch.setattr(opened.opened.index, "search", found_first)
     found = [hit.sample.accession for hit in opened.search_text("GSM9000106", k=3).hits]
     assert found == ["GSM9000106", "GSM9000000", "GSM9000001"]
     elsewhere = opened.search_text("GSM9000106", k=3, filters=SampleFilter(tissue=("heart",))).hits
@@ -221,8 +223,11 @@ def test_named_sample_comes_first_even_against_the_filters(atlas: Atlas) -> None
 def test_id_without_the_form_of_an_accession_is_found_all_the_same(
     atlas: Atlas, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(atlas._samples, "find", lambda text: 3 if text == "HPA-blood: T cells" else None)
-    assert atlas.search_text("HPA-blood: T cells", k=1).hits[0].sample.accession == atlas._samples.record(3).accession
+    monkeypatch.setattr(atlas.opened.samples, "find", lambda text: 3 if text == "HPA-blood: T cells" else None)
+    assert (
+        atlas.search_text("HPA-blood: T cells", k=1).hits[0].sample.accession
+        == atlas.opened.samples.record(3).accession
+    )
 
 
 def test_gene_symbol_is_said_beside_no_match(atlas: Atlas, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,7 +247,7 @@ def test_filters_that_leave_nothing_are_said(atlas: Atlas) -> None:
 
 def words(atlas: Atlas, monkeypatch: pytest.MonkeyPatch, rows: list[int]) -> None:
     """Let the word search find these rows, in this order."""
-    monkeypatch.setattr(atlas, "_lexical_ranks", lambda *a, **k: {row: i for i, row in enumerate(rows, start=1)})
+    monkeypatch.setattr("atlas.search.lexical_ranks", lambda *a, **k: {row: i for i, row in enumerate(rows, start=1)})
 
 
 @pytest.mark.parametrize("mode", ["lexical", "hybrid"])
@@ -267,8 +272,8 @@ def test_words_that_nobody_wrote_are_no_match(atlas: Atlas, monkeypatch: pytest.
 
 
 def test_keywords_of_a_cluster_s_mean_are_the_keywords_the_build_stored(atlas: Atlas) -> None:
-    members = np.flatnonzero(atlas._samples.cluster == 0)
-    now = atlas._clusters.keywords_of(atlas._clusters.centroid(members))
+    members = np.flatnonzero(atlas.opened.samples.cluster == 0)
+    now = atlas.opened.terms.keywords(atlas.opened.clusters.centroid(members))
     stored = atlas.cluster(0).keywords
     assert {(one.library, one.term) for one in now} == {(one.library, one.term) for one in stored}
     np.testing.assert_allclose([one.z for one in now], [one.z for one in stored], atol=1e-3)

@@ -1,4 +1,4 @@
-"""Lexical search, facets and the readiness question, on both servers."""
+"""Lexical search and the readiness question, on both servers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sqlalchemy import text
 from atlas.catalog.contents import CATALOG_FILES
 from atlas.catalog.database import Database
 from atlas.catalog.filters import SampleFilter
-from atlas.catalog.queries import FacetValue, facet_counts, holds, lexical_search, loaded_release
+from atlas.catalog.queries import holds, lexical_search, loaded_release
 from atlas.digests import sha256_file
 from atlas.errors import InputError, NotFoundError
 from indexer.stages.load_catalog import load_release
@@ -146,24 +146,6 @@ def test_lexical_search_refuses_nothing_asked_and_nothing_loaded(loaded: Databas
         lexical_search(loaded, "unknown", "heart", k=5)
     with pytest.raises(NotFoundError):
         lexical_search(make_database(), "queries", "heart", k=5)
-
-
-def test_facets_count_what_passes(loaded: Database) -> None:
-    everything = facet_counts(loaded, "queries")
-    assert everything.n_samples == 10
-    assert everything.series == (
-        FacetValue("GSE1", 3),
-        FacetValue("GSE3", 3),
-        FacetValue("GSE2", 2),
-        FacetValue("GSE4", 2),
-    )
-    assert {one.value: one.n_samples for one in everything.cluster} == {"0": 5, "1": 5}
-    assert FacetValue("liver", 2) in everything.tissue
-    assert "" not in {one.value for one in everything.tissue}
-    assert len(facet_counts(loaded, "queries", limit=3).tissue) == 3, "the sample without a tissue takes no place"
-    some = facet_counts(loaded, "queries", filters=SampleFilter(tissue=("blood",)), limit=1)
-    assert some.n_samples == 2
-    assert some.series == (FacetValue("GSE3", 2),)
 
 
 def test_the_database_holds_a_release_only_if_files_and_model_are_the_same(

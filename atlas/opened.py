@@ -1,0 +1,161 @@
+"""The parts of one open release, each loaded at its first use and shared by all threads."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from atlas.catalog.filters import EXACT_FIELDS, SampleFilter
+from atlas.clusters import ClusterTable
+from atlas.errors import ArtifactError
+from atlas.listing import Listing
+from atlas.release import Release
+from atlas.samples import SampleTable
+from atlas.settings import Settings
+from atlas.terms import TermTable
+
+if TYPE_CHECKING:
+    from atlas.catalog.database import Database
+    from atlas.model.joint import JointModel
+    from atlas.vectors.calibration import Calibration
+    from atlas.vectors.index import VectorIndex
+    from atlas.vectors.moments import Moments
+    from atlas.vectors.store import VectorStore
+
+_PHRASES_KEPT = 512
+_MASKS_KEPT = 32  # one byte a sample each
+
+
+class Opened:
+    """Everything questions are answered from; nothing of it changes but the names of the clusters.
+
+    Raises
+    ------
+    ArtifactError
+        If the tables of the release disagree about its samples.
+    """
+
+    def __init__(self, settings: Settings, release: Release, database: Database | None = None) -> None:
+        self.settings = settings
+        self.release = release
+        self.database = database
+        self.samples = SampleTable(release)
+        if len(self.samples) != release.manifest.n_samples:
+            raise ArtifactError(
+                "samples.parquet and the manifest disagree about the number of samples.", kind="corrupt"
+            )
+        self._vector = lru_cache(_PHRASES_KEPT)(self._embed)
+        self._mask = lru_cache(_MASKS_KEPT)(self._filter)
+
+    @cached_property
+    def model(self) -> JointModel:
+        """The model that embedded the samples; its text tower loads with the first phrase."""
+        from atlas.model.joint import JointModel
+
+        model = JointModel.load(self.release.checked("model"), threads=self.settings.threads or None)
+        if model.hash != self.release.manifest.model_hash:
+            raise ArtifactError(
+                f"Release {self.release.name!r} was embedded by another model than the one in its folder.",
+                kind="incompatible",
+                details={"seen": model.hash, "expected": self.release.manifest.model_hash},
+            )
+        return model
+
+    @cached_property
+    def store(self) -> VectorStore:
+        """The vectors of the samples."""
+        from atlas.vectors.store import VectorStore
+
+        return VectorStore.open(self.release.checked("vectors.npy"))
+
+    @cached_property
+    def index(self) -> VectorIndex:
+        """The engine that finds nearest samples."""
+        from atlas.vectors.faiss_index import open_index
+
+        return open_index(self.release.checked("index"), self.store)
+
+    @cached_property
+    def calibration(self) -> Calibration:
+        """What scores mean."""
+        from atlas.vectors.calibration import Calibration
+
+        return Calibration.load(
+            self.release.checked("calibration.json"), terms=self.release.checked("term_vectors.npy")
+        )
+
+    @cached_property
+    def moments(self) -> Moments:
+        """How far cosines spread over the atlas."""
+        from atlas.vectors.moments import Moments
+
+        return Moments.of(self.store)
+
+    @cached_property
+    def clusters(self) -> ClusterTable:
+        """The clusters."""
+        return ClusterTable(self.release, self.samples, self.store)
+
+    @cached_property
+    def terms(self) -> TermTable:
+        """The vocabularies the release was matched with."""
+        return TermTable(self.release)
+
+    @cached_property
+    def listing(self) -> Listing:
+        """The samples in any order."""
+        return Listing(self.samples)
+
+    @cached_property
+    def symbols(self) -> frozenset[str]:
+        """The gene symbols the model knows."""
+        return frozenset(self.model.genes.symbols)
+
+    def vector(self, text: str) -> np.ndarray:
+        """Return the unit vector of a phrase, (dim,) float32, read-only; recent phrases are remembered."""
+        return self._vector(text)
+
+    def allowed(self, filters: SampleFilter | None) -> np.ndarray | None:
+        """Return which rows pass, (n,) bool, read-only; ``None`` if there is no filter. Recent filters are remembered."""
+        if filters is None or filters.is_empty:
+            return None
+        return self._mask(self.spelled(filters))
+
+    def candidates(self, filters: SampleFilter | None) -> np.ndarray:
+        """Return which rows pass, (n,) bool, as a mask of its own that a question may narrow."""
+        allowed = self.allowed(filters)
+        return np.ones(len(self.samples), dtype=bool) if allowed is None else allowed.copy()
+
+    def n_passing(self, allowed: np.ndarray | None) -> int:
+        """Return how many rows a mask lets pass."""
+        return len(self.samples) if allowed is None else int(allowed.sum())
+
+    def spelled(self, filters: SampleFilter) -> SampleFilter:
+        """Return the filters with names spelled as the atlas spells them, so that case does not matter."""
+        series = tuple(self.samples.find_series(one.strip()) or one for one in filters.series)
+        exact: dict[str, Any] = {
+            name: tuple(self.samples.categories(name).spelled.get(one.strip().casefold(), one) for one in wanted)
+            for name in EXACT_FIELDS
+            if (wanted := getattr(filters, name))
+        }
+        return replace(filters, series=series, **exact)
+
+    def close(self) -> None:
+        """Let go of what was loaded; the database belongs to the caller and stays open."""
+        for name in ("model", "index", "calibration", "moments", "clusters", "terms", "listing", "store"):
+            self.__dict__.pop(name, None)
+        self._vector.cache_clear()
+        self._mask.cache_clear()
+
+    def _embed(self, text: str) -> np.ndarray:
+        vector: np.ndarray = self.model.embed_texts([text])[0]
+        vector.flags.writeable = False
+        return vector
+
+    def _filter(self, filters: SampleFilter) -> np.ndarray:
+        mask = filters.mask(self.samples.table, series_titles=self.samples.series_titles, clusters=self.samples.cluster)
+        mask.flags.writeable = False
+        return mask
