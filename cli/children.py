@@ -65,8 +65,12 @@ def run_api() -> None:
 
 def run_ui() -> None:
     """Serve the pages; they find the API at ``GEO_ATLAS_API_URL``."""
+    from streamlit.runtime.pages_manager import PagesManager
     from streamlit.web import cli as streamlit_cli
 
+    # ui/pages holds modules of our own navigation. Taken for a folder of scripts, an address that leads straight to a page
+    # would show an empty one until somebody has opened the first.
+    PagesManager.uses_pages_directory = False
     settings = load_settings()
     flags = page_flags(host=settings.ui_host, port=settings.ui_port)
     url = settings.api_url or f"http://{settings.api_host}:{settings.api_port}"
