@@ -145,10 +145,13 @@ class Opened:
 
     def close(self) -> None:
         """Let go of what was loaded; the database belongs to the caller and stays open."""
+        store = self.__dict__.get("store")
         for name in ("model", "index", "calibration", "moments", "clusters", "terms", "listing", "store"):
             self.__dict__.pop(name, None)
         self._vector.cache_clear()
         self._mask.cache_clear()
+        if store is not None:
+            store.close()
 
     def _embed(self, text: str) -> np.ndarray:
         vector: np.ndarray = self.model.embed_texts([text])[0]

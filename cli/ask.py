@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from atlas.settings import Settings, load_settings
+from atlas.answers import LabelQuality
+from atlas.settings import Settings
 from cli import options
-from cli.output import hit_line, print_json, print_neighbors, print_search, print_table, say
+from cli.opening import make_filters, open_atlas
+from cli.output import hit_line, print_json, print_neighbors, print_search, print_table, say, share
 
 app = typer.Typer()
 
@@ -26,29 +26,6 @@ class Mode(StrEnum):
     hybrid = "hybrid"
 
 
-@contextmanager
-def _open(home: Path | None, release: str | None, *, with_database: bool = False) -> Iterator[tuple]:  # type: ignore[type-arg]
-    """Open the atlas, and the database only where the question needs it."""
-    from atlas.atlas import Atlas
-
-    settings: Settings = load_settings(home=home)
-    with ExitStack() as stack:
-        database = None
-        if with_database:
-            from atlas.catalog.database import open_database
-
-            database = stack.enter_context(open_database(settings))
-        yield Atlas.open(settings, release=release, database=database), settings
-
-
-def _filters(tissue: list[str] | None, series: list[str] | None, organism: list[str] | None, exclude: str | None):  # type: ignore[no-untyped-def]
-    from atlas.catalog.filters import SampleFilter
-
-    return SampleFilter(
-        tissue=tuple(tissue or ()), series=tuple(series or ()), organism=tuple(organism or ()), exclude=exclude
-    )
-
-
 @app.command()
 def search(
     phrase: Annotated[str, typer.Argument(help="What to look for, in words; or an accession.")],
@@ -56,21 +33,42 @@ def search(
     mode: Annotated[
         Mode, typer.Option(help="semantic: by transcriptome; lexical: by words; hybrid: both.")
     ] = Mode.semantic,
+    plus: options.Plus = None,
+    minus: options.Minus = None,
+    per_series: Annotated[int | None, typer.Option(help="At most this many hits of one series.")] = None,
+    diversity: Annotated[float, typer.Option(help="0: by relevance alone; towards 1: unlike hits first.")] = 0.0,
     tissue: options.Tissue = None,
     series: options.Series = None,
     organism: options.Organism = None,
     exclude: options.Exclude = None,
+    cluster: options.Cluster = None,
+    unit: options.Unit = None,
+    molecule: options.Molecule = None,
+    id_kind: options.IdKind = None,
     release: options.ReleaseName = None,
     home: options.Home = None,
     as_json: options.Json = False,
 ) -> None:
     """Find samples whose transcriptomes match a phrase.
 
-    Example: geo-atlas search "cardiomyopathy" -k 20 --exclude fetal
+    Example: geo-atlas search "heart failure" --minus "ischemic^0.5" --per-series 3 --exclude fetal
     """
-    with _open(home, release, with_database=mode is not Mode.semantic) as (atlas, _):
-        filters = _filters(tissue, series, organism, exclude)
-        print_search(atlas.search_text(phrase, k=k, mode=mode.value, filters=filters), as_json=as_json)
+    filters = make_filters(
+        tissue=tissue, series=series, organism=organism, exclude=exclude,
+        cluster=cluster, unit=unit, molecule=molecule, id_kind=id_kind,
+    )  # fmt: skip
+    with open_atlas(home, release, with_database=mode is not Mode.semantic) as (atlas, _):
+        result = atlas.search_text(
+            phrase,
+            k=k,
+            mode=mode.value,
+            filters=filters,
+            plus=tuple(plus or ()),
+            minus=tuple(minus or ()),
+            per_series=per_series,
+            diversity=diversity,
+        )
+        print_search(result, as_json=as_json)
 
 
 @app.command()
@@ -82,6 +80,10 @@ def neighbors(
     series: options.Series = None,
     organism: options.Organism = None,
     exclude: options.Exclude = None,
+    cluster: options.Cluster = None,
+    unit: options.Unit = None,
+    molecule: options.Molecule = None,
+    id_kind: options.IdKind = None,
     release: options.ReleaseName = None,
     home: options.Home = None,
     as_json: options.Json = False,
@@ -90,8 +92,11 @@ def neighbors(
 
     Example: geo-atlas neighbors GSM1275862 --exclude-same-series
     """
-    with _open(home, release) as (atlas, _):
-        filters = _filters(tissue, series, organism, exclude)
+    filters = make_filters(
+        tissue=tissue, series=series, organism=organism, exclude=exclude,
+        cluster=cluster, unit=unit, molecule=molecule, id_kind=id_kind,
+    )  # fmt: skip
+    with open_atlas(home, release) as (atlas, _):
         result = atlas.similar_samples(accession, k=k, exclude_same_series=exclude_same_series, filters=filters)
         print_neighbors(result, as_json=as_json)
 
@@ -113,7 +118,7 @@ def transcriptome(
     from atlas.expression.units import parse_unit
     from atlas.expression.uploads import read_upload
 
-    with _open(home, release) as (atlas, settings):
+    with open_atlas(home, release) as (atlas, settings):
         declared = parse_unit(unit) if unit else None
         matrix = read_upload(file.name, _read_bytes(file, settings), settings, unit=declared, genes=atlas.genes)
         for result in atlas.search_expression(matrix, k=k, exclude_series=tuple(exclude_series or ())):
@@ -131,7 +136,7 @@ def sample(
 
     Example: geo-atlas sample GSM1275862
     """
-    with _open(home, release) as (atlas, _):
+    with open_atlas(home, release) as (atlas, _):
         record = atlas.sample(accession)
         if as_json:
             print_json(record)
@@ -145,7 +150,7 @@ def clusters(release: options.ReleaseName = None, home: options.Home = None, as_
 
     Example: geo-atlas clusters --json
     """
-    with _open(home, release) as (atlas, _):
+    with open_atlas(home, release) as (atlas, _):
         found = atlas.clusters()
         if as_json:
             for one in found:
@@ -158,11 +163,14 @@ def clusters(release: options.ReleaseName = None, home: options.Home = None, as_
                 c.n_samples,
                 c.n_series,
                 f"{c.top_series} {c.top_series_share:.0%}",
+                share(c.agreement),
+                share(c.stability),
                 _study(c.single_study),
             )
             for c in found
         )
-        print_table(("cluster", "label", "samples", "series", "largest series", ""), rows)
+        columns = ("cluster", "label", "samples", "series", "largest series", "agreement", "stability", "")
+        print_table(columns, rows)
 
 
 @app.command()
@@ -176,7 +184,7 @@ def cluster(
 
     Example: geo-atlas cluster 0
     """
-    with _open(home, release) as (atlas, _):
+    with open_atlas(home, release) as (atlas, _):
         detail = atlas.cluster(cluster_id)
         if as_json:
             print_json(detail)
@@ -184,6 +192,10 @@ def cluster(
         s = detail.summary
         say(f"Cluster {s.cluster}: {s.label} ({detail.label_method}).")
         say(f"{s.n_samples} samples, {s.n_series} series. {_study(s.single_study)}")
+        if s.edited_by is not None:
+            say(f"Label by {s.edited_by}, {s.edited_at}; the machine's: {s.machine_label}.")
+        if detail.quality is not None:
+            say(_trust(detail.quality))
         evidence = ((e.term, e.library, f"{e.score:.3f}", f"{e.z:.2f}") for e in detail.evidence)
         print_table(("term", "library", "score", "z"), evidence, title="Evidence")
         print_table(
@@ -197,6 +209,20 @@ def cluster(
             for h in detail.top_samples
         )
         print_table(("accession", "title", "source", "score"), top, title="\nMost central samples")
+
+
+def _trust(quality: LabelQuality) -> str:
+    """Say how far a cluster and its label can be trusted."""
+    if quality.agreement is None:
+        agreement = "Its members' annotation says nothing of the label."
+    else:
+        agreement = f"Label against the annotation of {quality.n_annotated} members: agreement {quality.agreement:.2f}."
+    if quality.stability is None:
+        return agreement
+    return (
+        f"{agreement} Stability over {quality.n_resamples} resampled clusterings: {quality.stability:.2f} "
+        f"(5th percentile {share(quality.stability_low)})."
+    )
 
 
 def _study(single: bool) -> str:

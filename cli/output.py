@@ -56,6 +56,11 @@ def _print_whole(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title
         sys.stdout.write("  ".join(padded).rstrip() + "\n")
 
 
+def share(value: float | None) -> str:
+    """Return a number in [0, 1] as it is printed, empty where it is not known."""
+    return "" if value is None else f"{value:.2f}"
+
+
 def hit_line(hit: Hit, **more: Any) -> dict[str, Any]:
     """Return one hit as the flat object that ``--json`` prints."""
     sample = hit.sample

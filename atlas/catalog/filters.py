@@ -167,7 +167,8 @@ class SampleFilter:
 
         def found(values: pa.Array) -> np.ndarray:
             words = _words(fold(values))
-            return np.any([_to_numpy(pc.match_substring(words, one)) for one in wanted], axis=0)
+            flags: np.ndarray = np.logical_or.reduce([_to_numpy(pc.match_substring(words, one)) for one in wanted])
+            return flags
 
         return _by_value(column, found) if wanted else np.zeros(len(column), dtype=bool)
 
