@@ -25,9 +25,9 @@ def compose() -> dict[str, Any]:
 
 def test_services_are_those_of_an_installation(compose: dict[str, Any]) -> None:
     services = compose["services"]
-    assert set(services) == {"postgres", "api", "ui", "indexer"}
+    assert set(services) == {"postgres", "api", "ui", "worker", "indexer"}
     assert services["indexer"]["profiles"] == ["indexer"]
-    assert all("profiles" not in services[name] for name in ("postgres", "api", "ui"))
+    assert all("profiles" not in services[name] for name in ("postgres", "api", "ui", "worker"))
 
 
 def test_every_setting_named_in_an_environment_exists(compose: dict[str, Any]) -> None:
@@ -40,6 +40,7 @@ def test_every_setting_named_in_an_environment_exists(compose: dict[str, Any]) -
 def test_the_release_volume_is_read_only_where_it_is_served(compose: dict[str, Any]) -> None:
     services = compose["services"]
     assert services["api"]["volumes"] == ["atlas:/data:ro"]
+    assert services["worker"]["volumes"] == ["atlas:/data"]  # results of jobs
     assert "atlas:/data" in services["indexer"]["volumes"]
     assert "volumes" not in services["ui"]
     used = {
