@@ -72,6 +72,20 @@ def cell_table(cells: Iterable[Mapping[str, Any]], *, scan: str, release: str) -
     return [{**cell, "scan": scan, "release": release} for cell in cells]
 
 
+def matrix_table(matrix: Mapping[str, Any]) -> list[Row]:
+    """Return a heat map (``ScanMatrix``) as one row a term and cluster."""
+    release, scan = matrix["summary"]["release"], matrix["summary"]["name"]
+    heads = list(zip(matrix["clusters"], matrix["cluster_labels"], strict=True))
+    return [
+        {
+            "term": term, "cluster": cluster, "cluster_label": label, "effect": effect, "q_value": q_value, "scan": scan,
+            "release": release,
+        }
+        for term, effects, q_values in zip(matrix["terms"], matrix["effects"], matrix["q_values"], strict=True)
+        for (cluster, label), effect, q_value in zip(heads, effects, q_values, strict=True)
+    ]  # fmt: skip
+
+
 def sum_table(samples: Mapping[str, Any]) -> list[Row]:
     """Return the sum over a scan's terms of every sample (``ScanSamples``)."""
     release, scan = samples["summary"]["release"], samples["summary"]["name"]

@@ -32,6 +32,7 @@ _INK = {"light": "#1d2733", "dark": "#eef2f5"}
 _PALE = {"light": "#8a949e", "dark": "#87919b"}
 _PAPER = {"light": "#ffffff", "dark": "#14171b"}
 _ACCENT = {"light": "#b3470a", "dark": "#ffab66"}
+_FONT = '"Source Sans", "Source Sans Pro", sans-serif'
 _STILL: dict[str, Any] = {
     "dragmode": False, "clickmode": "event+select", "hovermode": "closest", "hoverlabel": {"align": "left", "namelength": 0},
     "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)",
@@ -142,7 +143,7 @@ def heatmap_figure(
                "tickfont": {"size": 10 if narrow else 11}, "range": [-0.5, len(columns) - 0.5]},
         yaxis={**axis, "tickvals": rows, "ticktext": names, "tickfont": {"size": 10 if narrow else 11.5},
                "range": [len(rows) - 0.5, -0.5]},
-        showlegend=False, **_STILL,
+        showlegend=False, font={"color": _INK[theme], "family": _FONT}, **_STILL,
     )  # fmt: skip
     return figure
 
@@ -190,7 +191,7 @@ def forest_figure(cells: Sequence[Mapping[str, Any]], *, theme: Theme = "light",
                "zeroline": False, "fixedrange": True, "tickfont": {"size": 10 if narrow else 11.5}},
         legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1.0, "yanchor": "bottom", "font": {"size": 10.5},
                 "itemclick": False, "itemdoubleclick": False},
-        showlegend=True, **_STILL,
+        showlegend=True, font={"color": _INK[theme], "family": _FONT}, **_STILL,
     )  # fmt: skip
     return figure
 
