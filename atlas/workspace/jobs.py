@@ -107,6 +107,12 @@ class Jobs:
         with reading(self._database) as connection:
             return tuple(_job(row) for row in connection.execute(query))
 
+    def counts(self) -> dict[str, int]:
+        """Return how many jobs have which status, of those that are not forgotten."""
+        query = select(JobRow.status, func.count()).group_by(JobRow.status)
+        with reading(self._database) as connection:
+            return {status: int(n) for status, n in connection.execute(query).all()}
+
     def cancel(self, job_id: str) -> Job:
         """Cancel a job: at once if it waits, at its next step if it runs, not at all if it is finished.
 

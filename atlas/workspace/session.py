@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 import psycopg
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, func, select
 from sqlalchemy.exc import DBAPIError
 
 from atlas.errors import ConfigError, DatabaseUnavailableError, InputError
@@ -54,9 +54,14 @@ def writing(database: WorkspaceDatabase, *, turn: str | None = None, shared: boo
     """
     with _explained(), database.begin() as connection:
         if turn is not None:
-            lock = "pg_advisory_xact_lock_shared" if shared else "pg_advisory_xact_lock"
-            connection.execute(text(f"SELECT {lock}(hashtextextended(:turn, 0))"), {"turn": f"{SCHEMA}.{turn}"})
+            take_turn(connection, turn, shared=shared)
         yield connection
+
+
+def take_turn(connection: Connection, turn: str, *, shared: bool = False) -> None:
+    """Wait for all transactions of this turn, unless both are ``shared``; it is held to the end of the transaction."""
+    lock = func.pg_advisory_xact_lock_shared if shared else func.pg_advisory_xact_lock
+    connection.execute(select(lock(func.hashtextextended(f"{SCHEMA}.{turn}", 0))))
 
 
 @contextmanager

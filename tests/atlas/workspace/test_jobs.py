@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -22,14 +21,6 @@ from atlas.workspace.lease import LeasedJob
 pytestmark = pytest.mark.postgres
 
 SETTINGS = Settings()
-
-
-@pytest.fixture
-def workspace(database: Database) -> Iterator[Database]:
-    """The session's database with empty tables of the workspace."""
-    yield database
-    with database.begin() as connection:
-        connection.execute(text("TRUNCATE app.jobs, app.label_edits, app.member_sets"))
 
 
 @pytest.fixture
