@@ -294,7 +294,7 @@ class ScanCalibration:
     """How honest the p-values of a scan are, measured on background terms held out of the null.
 
     ``share_of_null_sweeps`` is the share of sweeps with as many random terms as the vocabulary holds in which any term has
-    q < .05.
+    q < .05; ``share_of_null_terms`` the share of random terms that have a cluster with ``q_within`` < .05.
     """
 
     n_held_out: int
@@ -305,11 +305,15 @@ class ScanCalibration:
     share_below_001: float
     n_null_sweeps: int
     share_of_null_sweeps: float
+    share_of_null_terms: float = 0.0
 
 
 @dataclass(frozen=True)
 class ScanSummary:
-    """A sweep of a vocabulary over the atlas, as listed. ``name`` is the vocabulary's, or the key of an ad-hoc list."""
+    """A sweep of a vocabulary over the atlas, as listed. ``name`` is the vocabulary's, or the key of an ad-hoc list.
+
+    ``n_duplicates`` counts terms of the list that stood in it before; they are swept once.
+    """
 
     release: str
     name: str
@@ -323,14 +327,16 @@ class ScanSummary:
     templates: tuple[str, ...]
     calibration: ScanCalibration
     created_at: str | None = None
+    n_duplicates: int = 0
 
 
 @dataclass(frozen=True)
 class ScanTerm:
-    """One term of a sweep. ``effect`` is the mean z of its best cluster that is not descriptive.
+    """One term of a sweep. ``effect`` is the mean z of its best cluster, ``descriptive`` whether that one has few studies.
 
     ``p_value`` counts background terms (add-one), ``p_gaussian`` is the fitted tail beside it, ``q_value`` is
-    Benjamini-Hochberg over the terms of the sweep. ``share_answering`` is the share of the atlas that answers at all.
+    Benjamini-Hochberg over the terms of the sweep, ``selected`` whether it is below .05. ``share_answering`` is the share of
+    the atlas that answers at all.
     """
 
     term: str
@@ -346,14 +352,17 @@ class ScanTerm:
     n_background: int
     mean_similarity: float
     sd_similarity: float
+    selected: bool = False
+    descriptive: bool = False
 
 
 @dataclass(frozen=True)
 class ScanCell:
     """One term in one cluster. ``effect`` is the mean z of its samples, ``low``-``high`` its 95 % interval over studies.
 
-    ``q_value`` is Benjamini-Hochberg over clusters within the term, ``None`` where the term was not selected or the cluster
-    is ``descriptive`` (fewer than 3 studies).
+    ``q_within`` is Benjamini-Hochberg over the clusters of this term, for a question about this term alone. ``q_value`` also
+    pays for the choice of the term among all of the sweep, ``None`` where the term was not selected. A ``descriptive``
+    cluster has fewer than 3 studies: what is found holds for those studies, and there is no interval.
     """
 
     term: str
@@ -369,6 +378,7 @@ class ScanCell:
     n_studies: int
     descriptive: bool
     share_answering: float
+    q_within: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -391,7 +401,7 @@ class ScanTermReport:
 
 @dataclass(frozen=True)
 class ScanMatrix:
-    """Terms x clusters: mean z (``effects``), and q within selected terms (``None`` elsewhere), as rows of terms.
+    """Terms x clusters: mean z (``effects``), and ``q_value`` (``None`` where a term was not selected), as rows of terms.
 
     Terms and clusters are ordered so that similar ones stand beside each other.
     """
@@ -402,6 +412,7 @@ class ScanMatrix:
     cluster_labels: tuple[str, ...]
     effects: tuple[tuple[float, ...], ...]
     q_values: tuple[tuple[float | None, ...], ...]
+    q_within: tuple[tuple[float, ...], ...] = ()
 
 
 @dataclass(frozen=True)
