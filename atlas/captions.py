@@ -77,6 +77,13 @@ def tissue_facet(source_name: str, characteristics: str) -> str:
     return next((value for value in candidates if _tells(value)), "")
 
 
+def stated_material(source_name: str, characteristics: str) -> tuple[str, ...]:
+    """Return what a sample is said to be made of, lower case: its source, cell type and cell line, where they tell."""
+    stated = {key.lower(): value.lower() for key, value in reversed(informative_characteristics(characteristics))}
+    values = (_clean(source_name).lower(), *(stated.get(key, "") for key in _CELL_KEYS))
+    return tuple(value for value in values if _tells(value))
+
+
 def _clean(text: str) -> str:
     return _SPACE.sub(" ", text).strip()
 

@@ -58,26 +58,42 @@ def find_communities(graph: NeighbourGraph, parameters: CommunityParameters | No
     ConfigError
         If the engine is unknown or the resolution not positive.
     """
-    chosen = parameters or CommunityParameters()
-    chosen.check()
-    return number_by_size(_ENGINES[chosen.engine](undirected(graph), chosen))
+    return communities_of_edges(graph.n, edges_of(graph), parameters or CommunityParameters())
 
 
-def undirected(graph: NeighbourGraph) -> Any:
-    """Return an ``igraph.Graph`` with one edge for each pair of which either lists the other."""
+def communities_of_edges(n: int, edges: np.ndarray, parameters: CommunityParameters) -> np.ndarray:
+    """Return the cluster of every row of an undirected graph, (n,) int32, numbered by size.
+
+    Parameters
+    ----------
+    edges
+        (n_edges, 2) int64, each pair once.
+
+    Raises
+    ------
+    ConfigError
+        If the engine is unknown or the resolution not positive.
+    """
     import igraph
 
+    parameters.check()
+    return number_by_size(_ENGINES[parameters.engine](igraph.Graph(n=n, edges=edges), parameters))
+
+
+def edges_of(graph: NeighbourGraph) -> np.ndarray:
+    """Return each pair of rows of which either lists the other, once: (n_edges, 2) int64, smaller row first."""
     source = np.repeat(np.arange(graph.n, dtype=np.int64), graph.k)
     target = graph.indices.astype(np.int64).ravel()
     pairs = np.unique(np.minimum(source, target) * graph.n + np.maximum(source, target))
-    edges = np.column_stack([pairs // max(graph.n, 1), pairs % max(graph.n, 1)])
-    return igraph.Graph(n=graph.n, edges=edges)
+    return np.column_stack([pairs // max(graph.n, 1), pairs % max(graph.n, 1)])
 
 
 def modularity(graph: NeighbourGraph, clusters: np.ndarray) -> float:
     """Return the modularity of a clustering at resolution 1; 0 for a graph without edges."""
-    network = undirected(graph)
-    return float(network.modularity(clusters.tolist())) if network.ecount() else 0.0
+    import igraph
+
+    edges = edges_of(graph)
+    return float(igraph.Graph(n=graph.n, edges=edges).modularity(clusters.tolist())) if len(edges) else 0.0
 
 
 def number_by_size(membership: np.ndarray) -> np.ndarray:

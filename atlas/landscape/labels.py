@@ -2,7 +2,8 @@
 
 In: keyword rows of a cluster (library, term, score, z). Out: label, method, evidence, prompt and raw reply. A language model,
 where one is configured, sees the keywords alone, never free text of samples; its title is checked and refused if it breaks
-a rule. Without one, or after refused replies, the label is the term most words of which other libraries' best terms share.
+a rule. Without one, or after refused replies, the label is the term most words of which other libraries' best terms share;
+among terms of like merit, the one that agrees with what the members' depositors wrote.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from atlas.errors import UpstreamError
@@ -40,6 +42,8 @@ _LIBRARY_WEIGHT = {
     "MSigDB_Oncogenic_Signatures": 0.1,
 }
 _OTHER_LIBRARY_WEIGHT = 0.6
+NAMING_LIBRARIES = frozenset(library for library, weight in _LIBRARY_WEIGHT.items() if weight == 1.0)
+"""Libraries whose terms name tissues and cell types: what a label is compared with to say how well it fits."""
 _HYPHENATED = frozenset({"Tabula_Sapiens", "Achilles_fitness_decrease", "Achilles_fitness_increase"})
 _AGREEMENT = 0.5  # share of a term's merit that the agreement of other libraries can add, per full word overlap
 _CLUSTER_OF_DIFFERENTIATION = re.compile(r"\b[Cc]d(\d+)")
@@ -52,6 +56,9 @@ _FILLERS = frozenset(
     "a an and by cell cells during due early for from human in into late like mouse negative of on or other positive process "
     "regulation response the to tissue type unspecified v1 v2 via with".split()
 )
+
+Agreement = Callable[[Sequence[str]], Sequence[float] | None]
+"""How well each of some texts agrees with the annotations of a cluster's members, in [0, 1]; ``None`` if none is annotated."""
 
 
 @dataclass(frozen=True)
@@ -85,13 +92,24 @@ class Label:
     raw_reply: str | None = None
 
 
-def label_from_terms(keywords: Sequence[KeywordRow]) -> tuple[str, ...]:
+def label_from_terms(keywords: Sequence[KeywordRow], *, agreement: Agreement | None = None) -> tuple[str, ...]:
     """Return candidate labels of one cluster, best first; empty without keywords.
 
     A term counts by how distinct it is, by how directly its library names samples, and by how many other libraries have
     its words among their best terms. Single-cell libraries list every cell type under the organ it was taken from; the organ
-    is said only where another library's best terms name it too. Terms of more than five words come last, cut.
+    is said only where another library's best terms name it too. Where ``agreement`` is given, a label that nobody's annotation
+    supports loses half of that. Terms of more than five words come last, cut.
     """
+    merit = term_merits(keywords)
+    supported = None if agreement is None or not merit else agreement(tuple(merit))
+    if supported is not None:
+        merit = {text: value * (1 + share) / 2 for (text, value), share in zip(merit.items(), supported, strict=True)}
+    ranked = sorted(merit, key=lambda text: (n_words(text) > MAX_WORDS, -merit[text], text))
+    return tuple(dict.fromkeys(_cut(text) for text in ranked))
+
+
+def term_merits(keywords: Sequence[KeywordRow]) -> dict[str, float]:
+    """Return how well each readable label names one cluster, before anyone's annotation is looked at."""
     libraries: dict[str, set[str]] = {}
     for row in keywords:
         for word in _content_words(row):
@@ -109,8 +127,7 @@ def label_from_terms(keywords: Sequence[KeywordRow]) -> tuple[str, ...]:
         weight *= 1.0 if _PLAIN_WORD.search(text) else _CRYPTIC
         value = max(row.distinct, 0.0) * weight * (1 + _AGREEMENT * agreeing)
         merit[text] = max(merit.get(text, 0.0), value)
-    ranked = sorted(merit, key=lambda text: (n_words(text) > MAX_WORDS, -merit[text], text))
-    return tuple(dict.fromkeys(_cut(text) for text in ranked))
+    return merit
 
 
 def readable_label(row: KeywordRow, *, with_organ: bool = True) -> str:
@@ -145,6 +162,7 @@ def label_clusters(
     complete: Callable[[str, int], str] | None = None,
     prompt: str = "{keywords}",
     attempts: int = 3,
+    agreement: Callable[[int, Sequence[str]], Sequence[float] | None] | None = None,
     advance: Callable[[int], None] | None = None,
 ) -> dict[int, Label]:
     """Name every cluster, the largest (lowest number) first; no two names are equal.
@@ -159,12 +177,15 @@ def label_clusters(
         Text with a place ``{keywords}``.
     attempts
         Replies asked for before the deterministic label is taken.
+    agreement
+        How well texts agree with the annotations of a cluster's members: (cluster, texts) -> one number in [0, 1] a text.
     """
     taken: set[str] = set()
     labels: dict[int, Label] = {}
     for cluster in sorted(keywords):
         rows = keywords[cluster]
-        candidates = label_from_terms(rows) or (f"Cluster {cluster}",)
+        judge = None if agreement is None else partial(agreement, cluster)
+        candidates = label_from_terms(rows, agreement=judge) or (f"Cluster {cluster}",)
         asked = None if complete is None or not rows else _ask(rows, complete, prompt=prompt, attempts=attempts)
         if asked is not None and asked.title is not None:
             text = make_unique((asked.title, *candidates), taken)

@@ -93,6 +93,9 @@ def release(folder: Path, sizes: tuple[int, ...], *, title: str = "title") -> Pa
         "sample_id": [f"GSM{i}" for i in range(len(group))],
         "series_ids": pa.array(series, pa.list_(pa.string())),
         "title": [f"{title} {i}" for i in range(len(group))],
+        "tissue": [AXES[g] if g else "" for g in group.tolist()],
+        "source_name": ["n/a"] * len(group),
+        "characteristics": ["cell type: myocyte" if g == 0 and i < 15 else "" for i, g in enumerate(group.tolist())],
     }
     pq.write_table(pa.table(table), folder / "samples.parquet")
     return folder
@@ -146,6 +149,14 @@ def test_chain_names_the_groups_and_repeats_byte_for_byte(model: ReadableModel, 
         assert set(evidence[0]) == {"library", "term", "score", "z"}
     assert [row["single_study"] for row in labels] == [True, False, False]
     assert [(row["top_series"], row["n_series"]) for row in labels] == [("GSE0", 1), ("GSE1", 3), ("GSE2", 3)]
+    assert [(row["n_annotated"], row["top_annotation"]) for row in labels] == [
+        (15, "myocyte"),
+        (50, "liver"),
+        (40, "brain"),
+    ]
+    assert labels[2]["agreement"] > 0.8
+    assert all(row["stability"] > 0.9 and row["n_resamples"] == 20 for row in labels)
+    assert results["label_clusters"].notes["agreeing"] == sum(row["agreement"] >= 0.9 for row in labels)
     assert labels[1]["top_series_share"] == pytest.approx(38 / 50, abs=0.03)
     assert results["build_neighbours"].notes["recall"] == 1.0
     assert results["lay_out_map"].notes == {"method": "umap", "deterministic": True}
@@ -239,6 +250,8 @@ def test_language_model_sees_keywords_alone_and_is_not_asked_twice(model: Readab
     ("stage", "name", "column"),
     [
         (cluster_samples.STAGE, "communities.parquet", "cluster"),
+        (cluster_samples.STAGE, "stability.parquet", "overlap"),
+        (label_clusters.STAGE, "labels.parquet", "agreement"),
         (lay_out_map.STAGE, "landscape.parquet", "x"),
         (label_clusters.STAGE, "labels.parquet", "label"),
         (match_keywords.STAGE, "keywords.parquet", "score"),
@@ -256,6 +269,8 @@ def test_validation_reads_back_and_refuses_damage(
         bad = pa.array([1] * table.num_rows, pa.int32())
     elif column == "x":
         bad = pa.array([float("nan")] * table.num_rows, pa.float32())
+    elif column in ("overlap", "agreement"):
+        bad = pa.array([1.5] * table.num_rows, pa.float32())
     elif column == "score":
         bad = pa.array([-1.0] * table.num_rows, pa.float32())
     damaged = table.set_column(table.column_names.index(column), table.schema.field(column), bad)
