@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from atlas.catalog.filters import EXACT_FIELDS, SampleFilter
+from atlas.catalog.filters import EXACT_FIELDS, FilterColumns, SampleFilter
 from atlas.clusters import ClusterTable
 from atlas.errors import ArtifactError
 from atlas.listing import Listing
@@ -48,6 +48,9 @@ class Opened:
                 "samples.parquet and the manifest disagree about the number of samples.", kind="corrupt"
             )
         self._vector = lru_cache(_PHRASES_KEPT)(self._embed)
+        self._filtered = FilterColumns(
+            self.samples.table, series_titles=self.samples.series_titles, clusters=self.samples.cluster
+        )
         self._mask = lru_cache(_MASKS_KEPT)(self._filter)
 
     @cached_property
@@ -159,6 +162,6 @@ class Opened:
         return vector
 
     def _filter(self, filters: SampleFilter) -> np.ndarray:
-        mask = filters.mask(self.samples.table, series_titles=self.samples.series_titles, clusters=self.samples.cluster)
+        mask = filters.mask_of(self._filtered)
         mask.flags.writeable = False
         return mask

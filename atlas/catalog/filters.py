@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -89,24 +89,29 @@ class SampleFilter:
         InputError
             If the filter names clusters and ``clusters`` is not given.
         """
-        allowed = np.ones(table.num_rows, dtype=bool)
+        return self.mask_of(FilterColumns(table, series_titles=series_titles, clusters=clusters))
+
+    def mask_of(self, columns: FilterColumns) -> np.ndarray:
+        """Return which rows pass, (n,) bool; what is worked out of the columns once serves the next filter too."""
+        allowed = np.ones(columns.table.num_rows, dtype=bool)
         if self.tissue:
-            allowed &= self._has_tissue(table["tissue"]) | self._has_tissue(table["source_name"])
+            wanted = [one for one in self._tissue_words if one.strip()]
+            allowed &= np.logical_or.reduce([columns.has_words(one) for one in wanted]) if wanted else False
         if self.organism:
-            allowed &= _by_value(table["organism"], lambda each: pc.is_in(fold(each), pa.array(self._organisms)))
+            allowed &= columns.test("organism", lambda each: pc.is_in(fold(each), pa.array(self._organisms)))
         for name in EXACT_FIELDS:
-            if wanted := getattr(self, name):
-                values = pa.array([_storable(one) for one in wanted], pa.string())
-                allowed &= _by_value(table[name], partial(_is_one_of, wanted=values))
+            if exact := getattr(self, name):
+                values = pa.array([_storable(one) for one in exact], pa.string())
+                allowed &= columns.test(name, partial(_is_one_of, wanted=values))
         if self.cluster:
-            if clusters is None:
+            if columns.clusters is None:
                 raise InputError("The filter names clusters, but the clusters of the samples were not given.")
-            allowed &= np.isin(clusters, self._clusters)
+            allowed &= np.isin(columns.clusters, self._clusters)
         if self.series:
-            allowed &= self._in_series(table["series_ids"])
+            wanted_series = pa.array([_storable(one) for one in self.series], pa.string())
+            allowed &= _in_lists(columns.table["series_ids"], wanted_series)
         if self._unwanted:
-            texts = searched_text(table, series_titles=series_titles or {})
-            allowed &= ~_to_numpy(pc.match_substring(texts, self._unwanted))
+            allowed &= ~columns.contains(self._unwanted)
         return allowed
 
     def conditions(self) -> list[ColumnElement[bool]]:
@@ -162,22 +167,54 @@ class SampleFilter:
         """Return the numbers that can be a cluster's: the others match nothing, and no column could hold them."""
         return [one for one in self.cluster if 0 <= one < 2**31]
 
-    def _has_tissue(self, column: pa.ChunkedArray) -> np.ndarray:
-        wanted = [one for one in self._tissue_words if one.strip()]
 
-        def found(values: pa.Array) -> np.ndarray:
-            words = _words(fold(values))
-            flags: np.ndarray = np.logical_or.reduce([_to_numpy(pc.match_substring(words, one)) for one in wanted])
-            return flags
+class FilterColumns:
+    """The columns that filters read, and what was worked out of them: each distinct value is folded once.
 
-        return _by_value(column, found) if wanted else np.zeros(len(column), dtype=bool)
+    Parameters
+    ----------
+    table, series_titles, clusters
+        As in :meth:`SampleFilter.mask`.
+    """
 
-    def _in_series(self, series_ids: pa.ChunkedArray) -> np.ndarray:
-        wanted = pa.array([_storable(one) for one in self.series], pa.string())
-        hits = _to_numpy(pc.is_in(pc.list_flatten(series_ids), value_set=wanted))
-        member = np.zeros(len(series_ids), dtype=bool)
-        member[pc.list_parent_indices(series_ids).to_numpy()[hits]] = True
-        return member
+    def __init__(
+        self,
+        table: pa.Table,
+        *,
+        series_titles: Mapping[str, str] | None = None,
+        clusters: np.ndarray | None = None,
+    ) -> None:
+        self.table = table
+        self.clusters = clusters
+        self._series_titles = series_titles or {}
+
+    def test(self, name: str, test: Callable[[pa.Array], pa.Array]) -> np.ndarray:
+        """Return the test of each row's value, (n,) bool, asked once of each distinct value; null counts as empty."""
+        values, codes = _encoded(self.table[name])
+        flags: np.ndarray = _to_numpy(test(values))[codes]
+        return flags
+
+    def has_words(self, words: str) -> np.ndarray:
+        """Return whether tissue or source name holds words that stand between blanks, (n,) bool."""
+        found = [_to_numpy(pc.match_substring(each, words))[codes] for each, codes in self._tissue_words]
+        flags: np.ndarray = np.logical_or.reduce(found)
+        return flags
+
+    def contains(self, folded: str) -> np.ndarray:
+        """Return whether any text that ``exclude`` looks into contains a folded text, (n,) bool."""
+        if "\n" in folded:  # it may reach over the end of a field
+            return _to_numpy(pc.match_substring(searched_text(self.table, series_titles=self._series_titles), folded))
+        fields = [_contains(self.table[name], folded) for name in SEARCHED_FIELDS if name in self.table.column_names]
+        titles = pa.array(list(self._series_titles.values()), pa.string())
+        titled = pa.array(list(self._series_titles), pa.string()).filter(pc.match_substring(fold(titles), folded))
+        flags: np.ndarray = np.logical_or.reduce([*fields, _in_lists(self.table["series_ids"], titled)])
+        return flags
+
+    @cached_property
+    def _tissue_words(self) -> list[tuple[pa.Array, np.ndarray]]:
+        """Words of each distinct tissue and of each distinct source name, with the number of every row's value."""
+        encoded = (_encoded(self.table[name]) for name in ("tissue", "source_name"))
+        return [(_words(fold(values)), codes) for values, codes in encoded]
 
 
 def fold(texts: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
@@ -218,8 +255,8 @@ def joined_titles(series_ids: pa.Array | pa.ChunkedArray, series_titles: Mapping
 
 def _distinct_words(column: pa.ChunkedArray) -> pa.Array:
     """Return the words of each value, working on each distinct value once: few tissues, many samples."""
-    whole = pc.fill_null(column.combine_chunks(), "").dictionary_encode()
-    return _words(fold(whole.dictionary)).take(whole.indices)
+    values, codes = _encoded(column)
+    return _words(fold(values)).take(pa.array(codes))
 
 
 def _words(folded: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
@@ -237,12 +274,29 @@ def _is_one_of(texts: pa.Array, wanted: pa.Array) -> pa.Array:
     return pc.is_in(pc.replace_substring(texts, "\0", "\ufffd"), wanted)
 
 
-def _by_value(column: pa.ChunkedArray, test: Callable[[pa.Array], pa.Array | np.ndarray]) -> np.ndarray:
-    """Return the test of each row's value, (n,) bool, asked once of each distinct value."""
+def _encoded(column: pa.ChunkedArray) -> tuple[pa.Array, np.ndarray]:
+    """Return the distinct values of a column, null as empty, and the number of each row's value."""
     encoded = pc.fill_null(column, "").combine_chunks().dictionary_encode()
-    passed = test(encoded.dictionary)
-    flags: np.ndarray = (passed if isinstance(passed, np.ndarray) else _to_numpy(passed))[encoded.indices.to_numpy()]
-    return flags
+    return encoded.dictionary, encoded.indices.to_numpy()
+
+
+def _contains(column: pa.ChunkedArray, folded: str) -> np.ndarray:
+    """Return which texts, once folded, contain a folded text without line end; plain ASCII needs no normal form."""
+    texts = pc.fill_null(column, "")
+    plain = _to_numpy(pc.string_is_ascii(texts))
+    found = np.zeros(len(texts), dtype=bool)
+    if folded.isascii():
+        found = _to_numpy(pc.match_substring(pc.ascii_lower(texts), folded)) & plain
+    found[~plain] = _to_numpy(pc.match_substring(fold(texts.filter(pa.array(~plain))), folded))
+    return found
+
+
+def _in_lists(lists: pa.ChunkedArray, wanted: pa.Array) -> np.ndarray:
+    """Return which rows' lists hold one of the wanted values."""
+    hits = _to_numpy(pc.is_in(pc.list_flatten(lists), value_set=wanted))
+    member = np.zeros(len(lists), dtype=bool)
+    member[pc.list_parent_indices(lists).to_numpy()[hits]] = True
+    return member
 
 
 def _to_numpy(flags: pa.Array | pa.ChunkedArray) -> np.ndarray:
