@@ -10,16 +10,18 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 from api.limits import N_RUNNING
-from api.serving import OpenAtlas
+from api.protocols import JobDesk, LabelDesk, OpenAtlas, OpenRelease
+from atlas.answers import LabelEdit
 from atlas.errors import AtlasError, DatabaseUnavailableError
 from atlas.manifest import read_manifest
-from atlas.release import Home, release_folder
+from atlas.release import Home, Release, release_folder
 from atlas.settings import Settings
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from atlas.catalog.database import Database
+    from atlas.workspace.members import ClusterMembers
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +32,7 @@ DATABASE_RETRY_S = 5.0
 class LateDatabase:
     """A database that is opened in the background; until then every question is told that it is away.
 
-    Takes the place of ``atlas.catalog.database.Database`` for reading.
+    Takes the place of ``atlas.catalog.database.Database``.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -44,10 +46,13 @@ class LateDatabase:
     @contextmanager
     def connect(self) -> Iterator[Connection]:
         """Lend a read-only connection; raises ``DatabaseUnavailableError`` while the database is away."""
-        database = self._database
-        if database is None:
-            raise DatabaseUnavailableError(f"Lexical search is not available now: {self._problem}")
-        with database.connect() as connection:
+        with self._opened().connect() as connection:
+            yield connection
+
+    @contextmanager
+    def begin(self) -> Iterator[Connection]:
+        """Lend a connection that is committed at the end; raises as ``connect``."""
+        with self._opened().begin() as connection:
             yield connection
 
     def close(self) -> None:
@@ -56,6 +61,11 @@ class LateDatabase:
         self._opener.join(timeout=self._settings.database_start_timeout_s)
         if self._database is not None:
             self._database.close()
+
+    def _opened(self) -> Database:
+        if self._database is None:
+            raise DatabaseUnavailableError(f"The database cannot be asked now: {self._problem}")
+        return self._database
 
     def _open(self) -> None:
         from atlas.catalog.database import open_database
@@ -72,6 +82,43 @@ class LateDatabase:
             self._stopping.wait(DATABASE_RETRY_S)
 
 
+class ReleaseLabels:
+    """The label edits of the database, with the members of each release's clusters read once."""
+
+    def __init__(self, database: LateDatabase) -> None:
+        from atlas.workspace.label_edits import LabelEdits
+
+        self._edits = LabelEdits(database)
+        self._members: dict[str, ClusterMembers] = {}
+
+    def version(self) -> str:
+        """Return a token that changes with every edit."""
+        return self._edits.version()
+
+    def for_release(self, release: OpenRelease) -> tuple[LabelEdit, ...]:
+        """Return the edits in force with the cluster of this release each of them meets."""
+        return self._edits.for_release(self._of(release))
+
+    def set(
+        self, release: OpenRelease, cluster: int, *, label: str, machine_label: str, author: str, note: str | None
+    ) -> LabelEdit:
+        """Label a cluster."""
+        members = self._of(release)
+        return self._edits.set(members, cluster, label=label, machine_label=machine_label, author=author, note=note)
+
+    def remove(self, edit_id: int, *, author: str) -> None:
+        """Take an edit out of force."""
+        self._edits.remove(edit_id, author=author)
+
+    def _of(self, release: OpenRelease) -> ClusterMembers:
+        from atlas.workspace.members import ClusterMembers
+
+        key = release.manifest.content_key
+        if key not in self._members:
+            self._members = {**dict(list(self._members.items())[-3:]), key: ClusterMembers.of(cast("Release", release))}
+        return self._members[key]
+
+
 class ReleaseBackend:
     """The backend of the real service.
 
@@ -86,6 +133,8 @@ class ReleaseBackend:
         self._n_threads = max(1, (settings.threads or os.cpu_count() or 1) // N_RUNNING)
         self._limits: Any = None
         self._database = LateDatabase(settings)
+        self.labels: LabelDesk = ReleaseLabels(self._database)
+        self.jobs: JobDesk = self._jobs()
 
     def open(self, release: str) -> OpenAtlas:
         """Open a release of the home and load all of it, so that a broken one is refused here and never served."""
@@ -117,6 +166,11 @@ class ReleaseBackend:
         self._database.close()
         if self._limits is not None:
             self._limits.restore_original_limits()
+
+    def _jobs(self) -> JobDesk:
+        from atlas.workspace.jobs import Jobs
+
+        return Jobs(self._database)
 
     def _pin_threads(self) -> None:
         """Keep BLAS and OpenMP, now that they are loaded, to a few threads: several questions run at once already."""

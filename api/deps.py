@@ -1,27 +1,46 @@
-"""What handlers are given: the served atlas, the gates, the settings; and the one way to answer."""
+"""What handlers are given: the leased atlas, the gates, the settings; and the one way to answer."""
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
+from urllib.parse import urlencode
 
 from fastapi import Depends, Request, Response
-from pydantic import TypeAdapter
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from api.limits import N_RUNNING, N_UPLOADS, N_WAITING, Gate
-from api.serving import OpenAtlas, Serving
+from api import media
+from api.errors import UnsupportedMediaError, problems_of
+from api.etags import Origin, is_known, tag_of
+from api.limits import JSON_MAX_BYTES, N_RUNNING, N_UPLOADS, N_WAITING, Gate, read_body
+from api.protocols import Backend, OpenAtlas
+from api.serving import Serving
+from api.uploads import is_json
 from atlas.errors import InputError
+from atlas.release import check_name
 from atlas.settings import Settings
 
 T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
 
-REPEATABLE = frozenset({"tissue", "series", "organism", "exclude_series"})
+REPEATABLE = frozenset(
+    {
+        "tissue",
+        "series",
+        "organism",
+        "cluster",
+        "unit",
+        "molecule",
+        "id_kind",
+        "exclude_series",
+        "plus",
+        "minus",
+    }
+)
 """Query parameters that may be given more than once."""
 
-_GZIP_FROM_BYTES = 1_000
-_GZIP_LEVEL = 1  # the map of 650,000 samples is 24 MB: time counts more than the last tenth of its size
+_N_PINS_WAITING = 8
 
 
 @dataclass(frozen=True)
@@ -32,6 +51,7 @@ class Gates:
     database: Gate
     uploads: Gate
     health: Gate
+    pins: Gate
 
     @classmethod
     def create(cls) -> Gates:
@@ -41,6 +61,7 @@ class Gates:
             database=Gate(n_running=4, n_waiting=N_WAITING),
             uploads=Gate(n_running=1, n_waiting=N_UPLOADS - 1),
             health=Gate(n_running=2, n_waiting=N_WAITING),
+            pins=Gate(n_running=1, n_waiting=_N_PINS_WAITING),
         )
 
 
@@ -64,6 +85,11 @@ def _gates(request: Request) -> Gates:
     return gates
 
 
+def _backend(request: Request) -> Backend:
+    backend: Backend = request.app.state.backend
+    return backend
+
+
 def _settings(request: Request) -> Settings:
     settings: Settings = request.app.state.settings
     return settings
@@ -71,29 +97,116 @@ def _settings(request: Request) -> Settings:
 
 ServingDep = Annotated[Serving, Depends(_serving)]
 GatesDep = Annotated[Gates, Depends(_gates)]
+BackendDep = Annotated[Backend, Depends(_backend)]
 SettingsDep = Annotated[Settings, Depends(_settings)]
 
 
-async def _leased(request: Request, serving: ServingDep) -> AsyncIterator[OpenAtlas]:
-    with serving.lease() as atlas:
-        request.state.release = atlas.release.name
-        yield atlas
+async def _leased(request: Request, serving: ServingDep, gates: GatesDep) -> AsyncIterator[OpenAtlas]:
+    """Lend the served release, or the one that ``?release=`` names, which may have to be opened first."""
+    name = request.query_params.get("release")
+    if name is not None:
+        check_name(name)
+    held = serving.try_take(name)
+    if held is None:
+        async with gates.pins.admit():
+            held = await gates.pins.run(lambda: serving.take(str(name)))
+    try:
+        release = held.atlas.release
+        release.raise_if_corrupt()
+        request.state.release = release.name
+        edits = serving.overlay.version_of(release.name)
+        request.state.origin = Origin(release.name, release.manifest.content_key, edits)
+        yield held.atlas
+    finally:
+        held.give_back()
 
 
 AtlasDep = Annotated[OpenAtlas, Depends(_leased)]
 
 
-async def answer(request: Request, gate: Gate, *, schema: TypeAdapter[T], ask: Callable[[], T]) -> Response:
-    """Ask behind a gate and return the JSON; question, JSON and compression all happen in the thread."""
+async def answer(
+    request: Request,
+    gate: Gate,
+    *,
+    schema: TypeAdapter[T],
+    ask: Callable[[], T],
+    table: bool = False,
+    lasting: bool = False,
+) -> Response:
+    """Ask behind a gate and return the answer; question, encoding and compression all happen in the thread.
+
+    Parameters
+    ----------
+    table
+        Whether the answer is offered as a table too.
+    lasting
+        Whether it follows from release, question and label edits alone: it then has a validator, and a client that holds it
+        is told so without asking again.
+    """
+    kind = media.choose(request, media.TABLES if table else (media.JSON,))
+    headers = {}
+    if lasting:
+        tag = tag_of(request, request.state.origin, media=kind, packed=media.packed(request))
+        headers = {"ETag": tag, "Cache-Control": "no-cache"}
+        if is_known(request, tag):
+            return Response(status_code=304, headers={**headers, **_VARY})
     async with gate.admit():
-        return await gate.run(lambda: render(request, schema, ask()))
+        return await gate.run(lambda: render(request, schema, ask(), kind=kind, headers=headers))
 
 
-def render(request: Request, schema: TypeAdapter[T], value: T, *, status: int = 200) -> Response:
-    """Return a value as JSON (NaN and infinities as ``null``), compressed if the client reads gzip and it is worth it."""
-    body = schema.dump_json(value)
-    headers: dict[str, Any] = {"Vary": "Accept-Encoding"}
-    if len(body) >= _GZIP_FROM_BYTES and "gzip" in request.headers.get("accept-encoding", ""):
-        body = gzip.compress(body, compresslevel=_GZIP_LEVEL, mtime=0)
-        headers["Content-Encoding"] = "gzip"
-    return Response(body, status_code=status, headers=headers, media_type="application/json")
+_VARY = {"Vary": "Accept, Accept-Encoding"}
+
+
+def render(
+    request: Request,
+    schema: TypeAdapter[T],
+    value: T,
+    *,
+    status: int = 200,
+    kind: str = media.JSON,
+    headers: dict[str, str] | None = None,
+) -> Response:
+    """Return a value in one media type (NaN and infinities as ``null``), compressed for clients that read gzip."""
+    body = schema.dump_json(value) if kind == media.JSON else _table(value, kind=kind)
+    sent = {**(headers or {}), **_VARY}
+    if (cursor := getattr(value, "next_cursor", None)) is not None:
+        query = [(name, text) for name, text in request.query_params.multi_items() if name != "cursor"]
+        sent["Link"] = f'<{request.url.path}?{urlencode([*query, ("cursor", cursor)])}>; rel="next"'
+    if media.packed(request) and (small := media.pack(body, media=kind)) is not None:
+        body = small
+        sent["Content-Encoding"] = "gzip"
+    content_type = f"{kind}; charset=utf-8" if kind == media.CSV else kind
+    return Response(body, status_code=status, headers={**sent, "Content-Type": content_type})
+
+
+async def read_json(request: Request, model: type[M], *, max_bytes: int = JSON_MAX_BYTES) -> M:
+    """Return the JSON body of a request as a model.
+
+    Raises
+    ------
+    UnsupportedMediaError
+        If the body has another media type.
+    TooLargeError, InputError
+        If it is too large, or not what the model describes.
+    """
+    content_type = request.headers.get("content-type", "")
+    if not is_json(content_type):
+        raise UnsupportedMediaError(
+            f"The body has media type {content_type[:100]!r}; expected application/json.",
+            details={"seen": content_type[:100], "expected": ["application/json"]},
+        )
+    body = await read_body(request, max_bytes=max_bytes)
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        details = problems_of(error, prefix=("body",))
+        first = details["problems"][0]
+        raise InputError(
+            f"The JSON body is not valid: {first['where']}: {first['message']}.", details=details
+        ) from None
+
+
+def _table(value: object, *, kind: str) -> bytes:
+    from api.tables import encode, table_of
+
+    return encode(table_of(value), media=kind)

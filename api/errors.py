@@ -27,6 +27,30 @@ class CursorExpiredError(errors.AtlasError):
     code = "cursor_expired"
 
 
+class ReleaseRetiredError(errors.AtlasError):
+    """The release a question names was removed (HTTP 410)."""
+
+    code = "release_retired"
+
+
+class UnauthorizedError(errors.AtlasError):
+    """A request that writes carries no token, or a wrong one (HTTP 401)."""
+
+    code = "unauthorized"
+
+
+class ForbiddenError(errors.AtlasError):
+    """The service lets nobody do that (HTTP 403)."""
+
+    code = "forbidden"
+
+
+class NotAcceptableError(errors.AtlasError):
+    """The answer is not to be had in a media type that the request accepts (HTTP 406)."""
+
+    code = "not_acceptable"
+
+
 class TimedOutError(errors.AtlasError):
     """The body of a request did not arrive in time (HTTP 408)."""
 
@@ -63,6 +87,10 @@ STATUS: dict[type[errors.AtlasError], int] = {
     errors.BusyError: 409,
     errors.ResourceError: 503,
     CursorExpiredError: 410,
+    ReleaseRetiredError: 410,
+    UnauthorizedError: 401,
+    ForbiddenError: 403,
+    NotAcceptableError: 406,
     TimedOutError: 408,
     UnsupportedMediaError: 415,
     OverloadedError: 503,
@@ -92,6 +120,8 @@ def error_response(
 ) -> JSONResponse:
     """Build the one error body."""
     sent = dict(headers or {})
+    if status == 401:
+        sent["WWW-Authenticate"] = "Bearer"
     if code in RETRY_AFTER_S:
         sent["Retry-After"] = str(RETRY_AFTER_S[code])
     request_id = request.scope.get("state", {}).get("request_id")

@@ -7,26 +7,54 @@ from __future__ import annotations
 
 from api.schemas import (
     ClusterPage,
+    KeywordList,
+    LabelEditAnswer,
+    LabelEditList,
     LiveReport,
+    MemberPage,
     ReadyReport,
+    ReleaseEntry,
+    ReleaseList,
     ReleaseReport,
     SampleAnswer,
+    SamplePage,
+    ScanList,
+    SearchAnswer,
     StageReport,
+    TextVectors,
     TranscriptomesAnswer,
+    VocabularyList,
 )
 from atlas.answers import (
     ClusterDetail,
     ClusterSummary,
     CoverageReport,
+    FacetCounts,
+    FacetValue,
+    GeneContribution,
     Hit,
+    HitExplanation,
+    Job,
     Keyword,
+    LabelEdit,
+    LabelQuality,
     MapColumns,
     NeighborsResult,
     Position,
+    QueryPart,
     SampleRecord,
-    SearchResult,
+    ScanCalibration,
+    ScanCell,
+    ScanMatrix,
+    ScanReport,
+    ScanSamples,
+    ScanSummary,
+    ScanTerm,
+    ScanTermReport,
     SeriesHit,
+    SeriesRecord,
     Share,
+    VocabularySummary,
 )
 
 _RELEASE = "example-1"
@@ -75,7 +103,7 @@ _SUMMARY = ClusterSummary(
     y=-7.0,
 )
 
-SEARCH = SearchResult(
+SEARCH = SearchAnswer(
     release=_RELEASE,
     query="cardiomyopathy",
     mode="semantic",
@@ -83,6 +111,38 @@ SEARCH = SearchResult(
     series=(_SERIES,),
     n_candidates=1_522,
     no_match=False,
+)
+FACETS = FacetCounts(
+    release=_RELEASE,
+    n_samples=1_522,
+    tissue=(FacetValue("heart", 24),),
+    organism=(FacetValue("Homo sapiens", 1_522),),
+    series=(FacetValue("GSE123456", 24, "Failing human hearts"),),
+    cluster=(FacetValue("4", 96, "Heart ventricle"),),
+    unit=(FacetValue("counts", 1_522),),
+    molecule=(FacetValue("total RNA", 1_522),),
+    id_kind=(FacetValue("GSM", 1_522),),
+)
+SAMPLES = SamplePage(release=_RELEASE, n_samples=1, samples=(_SAMPLE,), next_cursor=None)
+SERIES = SeriesRecord(
+    release=_RELEASE,
+    accession="GSE123456",
+    title="Failing human hearts",
+    url=_GEO + "GSE123456",
+    n_samples=1,
+    samples=(_SAMPLE,),
+    by_tissue=(Share("heart", 1, 1.0),),
+    by_cluster=(FacetValue("4", 1, "Heart ventricle"),),
+)
+EXPLANATION = HitExplanation(
+    release=_RELEASE,
+    accession="GSM1234567",
+    parts=(QueryPart("text", "cardiomyopathy"),),
+    score=0.41,
+    genes=(GeneContribution("MYH7", "ENSG00000092054", 0.021, 4.4),),
+    against=(),
+    n_genes=256,
+    kept_weight=0.62,
 )
 SAMPLE_ANSWER = SampleAnswer(release=_RELEASE, sample=_SAMPLE)
 NEIGHBORS = NeighborsResult(
@@ -122,7 +182,69 @@ CLUSTER = ClusterDetail(
     top_samples=(_HIT,),
     by_series=(Share(value="GSE123456", n=24, share=0.25),),
     by_tissue=(Share(value="heart", n=90, share=0.94),),
+    quality=LabelQuality(
+        agreement=0.91,
+        n_annotated=90,
+        top_annotation="heart",
+        top_annotation_share=0.94,
+        stability=0.88,
+        stability_low=0.79,
+        n_resamples=20,
+    ),
 )
+MEMBERS = MemberPage(release=_RELEASE, cluster=4, n_samples=96, hits=(_HIT,), next_cursor=None)
+_EDIT = LabelEdit(
+    edit_id=1,
+    label="Failing left ventricle",
+    machine_label="Heart ventricle",
+    author="A. Curator",
+    note=None,
+    created_at="2026-01-01T00:00:00Z",
+    made_on_release=_RELEASE,
+    cluster=4,
+    overlap=1.0,
+    carried="exact",
+)
+LABEL_EDIT = LabelEditAnswer(release=_RELEASE, summary=_SUMMARY, edit=_EDIT)
+LABEL_EDITS = LabelEditList(release=_RELEASE, edits=(_EDIT,))
+VOCABULARIES = VocabularyList(_RELEASE, (VocabularySummary("omim_expanded", 187, True, False, True),))
+_SCAN = ScanSummary(
+    release=_RELEASE,
+    name="omim_expanded",
+    title="omim_expanded",
+    stored="release",
+    n_terms=187,
+    n_clusters=25,
+    n_samples=1_522,
+    n_significant=3,
+    n_background=6_000,
+    templates=("{x}",),
+    calibration=ScanCalibration(1_000, 0.02, 0.8, 0.05, 0.011, 0.001, 200, 0.03),
+)
+_CELL = ScanCell("cardiomyopathy", 4, "Heart ventricle", 2.1, 1.4, 2.8, 0.0002, 1e-5, 0.004, 96, 5, False, 0.06)
+_TERM = ScanTerm("cardiomyopathy", 1, 4.4, 2.1, 0.0002, 1e-5, 0.03, 0.06, 4, "Heart ventricle", 5_400, 0.11, 0.04)
+SCANS = ScanList(_RELEASE, (_SCAN,))
+SCAN = ScanReport(_SCAN, (_TERM,), (_CELL,))
+SCAN_TERM = ScanTermReport(_SCAN, _TERM, (_CELL,))
+SCAN_MATRIX = ScanMatrix(_SCAN, ("cardiomyopathy",), (4,), ("Heart ventricle",), ((2.1,),), ((0.004,),))
+SCAN_SAMPLES = ScanSamples(_SCAN, ["GSM1234567"], [12.5], [97.0])
+JOB = Job(
+    job_id="5f0c3c9d4f3e4b0e",
+    kind="scan",
+    status="done",
+    release=_RELEASE,
+    progress=1.0,
+    message=None,
+    created_at="2026-01-01T00:00:00Z",
+    started_at="2026-01-01T00:00:01Z",
+    finished_at="2026-01-01T00:00:21Z",
+    expires_at="2026-01-31T00:00:21Z",
+    request={"terms": ["dilated cardiomyopathy"], "n_terms": 1},
+    result={"scan": "0123456789abcdef"},
+    error=None,
+)
+TEXT_VECTORS = TextVectors(_RELEASE, "0" * 64, 2, [[0.6, 0.8]])
+KEYWORDS = KeywordList(_RELEASE, 1, (_KEYWORD,))
 MAP = MapColumns(
     release=_RELEASE, accession=["GSM1234567"], x=[3.1], y=[-7.25], cluster=[4], score=[0.41], clusters=(_SUMMARY,)
 )
@@ -139,6 +261,9 @@ RELEASE = ReleaseReport(
     verified=1.0,
     versions={"geo-atlas": "0.1.0"},
     stages=(StageReport(name="ingest_samples", n_in=1_600, n_out=1_522, dropped={"zero_counts": 78}, notes={}),),
+)
+RELEASES = ReleaseList(
+    _RELEASE, (ReleaseEntry(_RELEASE, True, 1_522, "2026-01-01T00:00:00Z", None),), retired=("example-0",)
 )
 LIVE = LiveReport(status="live", release=_RELEASE)
 READY = ReadyReport(status="ready", release=_RELEASE, verified=1.0, semantic=True, lexical=True, reasons=())

@@ -51,26 +51,31 @@ class Gate:
         Calls in threads at once.
     n_waiting
         Callers admitted beyond those; one more gets ``OverloadedError``.
+
+    Attributes
+    ----------
+    capacity, admitted
+        Most callers at once, and how many there are.
     """
 
     def __init__(self, *, n_running: int, n_waiting: int) -> None:
-        self._n_admitted = n_running + n_waiting
-        self._admitted = 0
+        self.capacity = n_running + n_waiting
+        self.admitted = 0
         self._threads = anyio.CapacityLimiter(n_running)
 
     @asynccontextmanager
     async def admit(self) -> AsyncIterator[None]:
         """Hold a place; raises ``OverloadedError`` at once if there is none."""
-        if self._admitted >= self._n_admitted:
+        if self.admitted >= self.capacity:
             raise OverloadedError(
-                f"{self._admitted} questions are being answered or waiting, which is the limit. Try again shortly.",
-                details={"limit": self._n_admitted},
+                f"{self.admitted} questions are being answered or waiting, which is the limit. Try again shortly.",
+                details={"limit": self.capacity},
             )
-        self._admitted += 1
+        self.admitted += 1
         try:
             yield
         finally:
-            self._admitted -= 1
+            self.admitted -= 1
 
     async def run(self, call: Callable[[], T]) -> T:
         """Run an admitted caller's work in a thread."""

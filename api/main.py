@@ -15,10 +15,26 @@ from fastapi import APIRouter, Depends, FastAPI
 from api.backend import ReleaseBackend
 from api.deps import Gates, refuse_repeated
 from api.errors import register_handlers
+from api.metrics import Metrics, count_jobs
 from api.middleware import RequestFrame
 from api.openapi import describe, operation_id
-from api.routes import clusters, health, map, releases, samples, search, transcriptomes
-from api.serving import Backend, Serving
+from api.protocols import Backend
+from api.routes import (
+    clusters,
+    health,
+    jobs,
+    labels,
+    map,
+    metrics,
+    releases,
+    samples,
+    scans,
+    search,
+    series,
+    texts,
+    transcriptomes,
+)
+from api.serving import Serving
 from atlas import __version__
 from atlas.release import Home
 from atlas.settings import Settings, load_settings
@@ -26,7 +42,8 @@ from atlas.settings import Settings, load_settings
 _DESCRIPTION = """\
 An atlas of public human transcriptomes: search it by phrase, by sample and by expression.
 
-Every answer names its release, in the field `release` and the header `X-Geo-Atlas-Release`. Every refusal has one body,
+Every answer names its release, in the field `release` and the header `X-Geo-Atlas-Release`; `?release=` asks another one at
+hand. Lists are to be had as JSON, CSV, Parquet or Arrow, by `Accept`. Every refusal has one body,
 `{"error": {"code", "message", "details", "request_id"}}`. Unknown query parameters are refused. Fields may be added to
 answers, never renamed or removed within `/v1`. Cursors are opaque.
 """
@@ -38,7 +55,7 @@ SERVER_OPTIONS: dict[str, Any] = {
 }
 """What ``uvicorn.Config`` is to be given beside the application, host and port."""
 
-_ROUTERS = (search, samples, transcriptomes, clusters, map, releases, health)
+_ROUTERS = (search, samples, series, transcriptomes, clusters, labels, scans, jobs, texts, map, releases, health)
 
 
 def create_app(settings: Settings | None = None, atlas_factory: Callable[[Settings], Backend] | None = None) -> FastAPI:
@@ -57,8 +74,10 @@ def create_app(settings: Settings | None = None, atlas_factory: Callable[[Settin
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.gates = Gates.create()
-        serving = Serving(Home(used.home_path), await anyio.to_thread.run_sync(factory, used))
-        app.state.serving = serving
+        backend = await anyio.to_thread.run_sync(factory, used)
+        serving = Serving(Home(used.home_path), backend, n_pinned=used.pinned_releases)
+        app.state.backend, app.state.serving = backend, serving
+        app.state.metrics.watch(serving, app.state.gates, lambda: count_jobs(backend))
         try:
             await anyio.to_thread.run_sync(serving.start)
             yield
@@ -75,10 +94,12 @@ def create_app(settings: Settings | None = None, atlas_factory: Callable[[Settin
         license_info={"name": "MIT"},
     )
     app.state.settings = used
+    app.state.metrics = Metrics()
     v1 = APIRouter(prefix="/v1", dependencies=[Depends(refuse_repeated)])
     for module in _ROUTERS:
         v1.include_router(module.router)
     app.include_router(v1)
+    app.include_router(metrics.router)
     register_handlers(app)
     app.add_middleware(RequestFrame)
     describe(app, used)

@@ -1,6 +1,7 @@
 """Around every request: its id, its headers, one log line, and an answer even to what nobody foresaw.
 
-The log line names method, path, status and time; never the query string, never a body.
+The log line names method, path, status and time; never the query string, never a body. As ``fields`` of the record it is
+there for structured logs.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from api.errors import internal_error
 access_logger = logging.getLogger("api.access")
 logger = logging.getLogger(__name__)
 
+_LONGEST_PATH = 300
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -58,7 +60,10 @@ class RequestFrame:
             if not sent:
                 await internal_error(Request(scope))(scope, receive, send_framed)
         finally:
-            _log_access(scope, status=sent.get("status", 500), seconds=time.perf_counter() - began)
+            seconds = time.perf_counter() - began
+            status = sent.get("status", 500)
+            scope["app"].state.metrics.count(scope, status=status, seconds=seconds)
+            _log_access(scope, status=status, seconds=seconds)
 
 
 def _request_id(scope: Scope) -> str:
@@ -82,16 +87,17 @@ def _add_headers(headers: MutableHeaders, scope: Scope) -> None:
 
 
 def _log_access(scope: MutableMapping[str, Any], *, status: int, seconds: float) -> None:
-    line = {
+    fields = {
         "request_id": scope["state"]["request_id"],
         "method": scope["method"],
-        "path": scope["path"],
+        "path": scope["path"][:_LONGEST_PATH],
         "status": status,
         "ms": round(seconds * 1000, 1),
         "release": _release(scope),
         "client": (scope.get("client") or [None])[0],
     }
-    access_logger.info(json.dumps(line, ensure_ascii=True))
+    line = " ".join(f"{name}={json.dumps(value)}" for name, value in fields.items())
+    access_logger.info("%s", line, extra={"fields": fields})
 
 
 def _log_failure(error: Exception, request_id: str) -> None:

@@ -1,110 +1,34 @@
-"""What comes in (pydantic models that forbid what they do not know) and what goes out.
+"""What goes out: the frozen records of ``atlas.answers``, so that REST, library and command line show the same fields.
 
-The answers are the frozen records of ``atlas.answers``, so that REST, library and command line show the same fields; the
-records below only wrap them. Every answer names its release.
+The records below only wrap them. Every answer names its release.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+from pydantic import BaseModel, Field
 
-from atlas.answers import ClusterSummary, NeighborsResult, SampleRecord, SearchMode
-from atlas.catalog.filters import SampleFilter
-
-FilterValue = Annotated[str, Field(min_length=1, max_length=200)]
-FilterValues = Annotated[list[FilterValue], Field(max_length=50)]
-UnitName = Literal["counts", "tpm", "fpkm", "log2", "normalised"]
-GeneLabels = Annotated[list[Annotated[str, Field(max_length=200)]], Field(min_length=1, fail_fast=True)]
-Value = Annotated[FiniteFloat, Field(ge=-3.4e38, le=3.4e38)]  # the range of float32
-Values = Annotated[list[Value], Field(fail_fast=True)]
-
-
-class _Query(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class NoQuery(_Query):
-    """A route without parameters; any is refused."""
+from atlas.answers import (
+    ClusterSummary,
+    FacetCounts,
+    Hit,
+    Keyword,
+    LabelEdit,
+    NeighborsResult,
+    SampleRecord,
+    ScanSummary,
+    SearchResult,
+    VocabularySummary,
+)
 
 
-class FilterQuery(_Query):
-    """Filters of ranked answers; values of one filter are alternatives, different filters are joined by *and*."""
+@dataclass(frozen=True)
+class SearchAnswer(SearchResult):
+    """The answer to a phrase or a combination, with the counts of every filter if they were asked for."""
 
-    tissue: FilterValues = Field([], description="Whole words of the tissue or source of a sample; repeatable.")
-    series: FilterValues = Field([], description="Series accession; repeatable.")
-    organism: FilterValues = Field([], description="Organism, e.g. `Homo sapiens`; repeatable.")
-    exclude: FilterValue | None = Field(None, description="Leave out samples whose text contains this.")
-
-    def filters(self) -> SampleFilter:
-        """Return the library's filter."""
-        return SampleFilter(
-            tissue=tuple(self.tissue), series=tuple(self.series), organism=tuple(self.organism), exclude=self.exclude
-        )
-
-
-class SearchQuery(FilterQuery):
-    """Parameters of ``GET /v1/search``."""
-
-    q: str = Field(min_length=1, description="The phrase.", examples=["cardiomyopathy"])
-    k: int = Field(20, ge=1, description="Number of hits.")
-    mode: SearchMode = Field("semantic", description="`lexical` and `hybrid` need the database.")
-
-
-class NeighborsQuery(FilterQuery):
-    """Parameters of ``GET /v1/samples/{accession}/neighbors``."""
-
-    k: int = Field(20, ge=1, description="Number of hits.")
-    exclude_same_series: bool = Field(False, description="Leave out samples that share a series with this one.")
-
-
-class TranscriptomesQuery(FilterQuery):
-    """Parameters of ``POST /v1/transcriptomes/neighbors``."""
-
-    k: int = Field(20, ge=1, description="Number of hits a sample.")
-    exclude_series: FilterValues = Field([], description="Series whose samples are left out; repeatable.")
-
-
-class ClustersQuery(_Query):
-    """Parameters of ``GET /v1/clusters``."""
-
-    limit: int = Field(100, ge=1, le=1_000, description="Clusters on one page.")
-    cursor: str | None = Field(None, max_length=500, description="`next_cursor` of the page before.")
-
-
-class MapQuery(_Query):
-    """Parameters of ``GET /v1/map``."""
-
-    q: str | None = Field(None, min_length=1, description="Score every sample against this phrase.")
-
-
-class TranscriptomeQuestion(BaseModel):
-    """Expression of one or more samples as JSON; every listed gene counts as measured."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        json_schema_extra={
-            "examples": [{"genes": ["MYH6", "TNNT2", "NPPA"], "values": [5321, 4780, 912], "unit": "counts"}]
-        },
-    )
-
-    genes: GeneLabels = Field(description="Ensembl ids (a version is allowed) or symbols.")
-    values: Values | Annotated[list[Values], Field(fail_fast=True)] = Field(
-        description="One value a gene, or one such list a sample."
-    )
-    unit: UnitName | None = Field(None, description="Unit of the values; none: read counts, which is checked.")
-    samples: Annotated[list[Annotated[str, Field(min_length=1, max_length=200)]], Field(fail_fast=True)] | None = Field(
-        None, description="One name a sample; none: sample_1, sample_2, ..."
-    )
-
-    def rows(self) -> list[list[float]]:
-        """Return the values as one list a sample, without copying them."""
-        if self.values and isinstance(self.values[0], float):
-            return [self.values]
-        return self.values  # type: ignore[return-value]
+    facets: FacetCounts | None = None
 
 
 @dataclass(frozen=True)
@@ -113,6 +37,27 @@ class SampleAnswer:
 
     release: str
     sample: SampleRecord
+
+
+@dataclass(frozen=True)
+class SamplePage:
+    """Samples that pass; ``n_samples`` counts all of them, ``next_cursor`` is ``null`` on the last page."""
+
+    release: str
+    n_samples: int
+    samples: tuple[SampleRecord, ...]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True)
+class MemberPage:
+    """Samples of a cluster, most central first."""
+
+    release: str
+    cluster: int
+    n_samples: int
+    hits: tuple[Hit, ...]
+    next_cursor: str | None
 
 
 @dataclass(frozen=True)
@@ -131,6 +76,78 @@ class ClusterPage:
     n_clusters: int
     clusters: tuple[ClusterSummary, ...]
     next_cursor: str | None
+
+
+@dataclass(frozen=True)
+class LabelEditAnswer:
+    """A cluster after its label was edited; ``edit`` is ``null`` once the machine's label is back."""
+
+    release: str
+    summary: ClusterSummary
+    edit: LabelEdit | None
+
+
+@dataclass(frozen=True)
+class LabelEditList:
+    """The labels in force, and those that met no cluster of the release."""
+
+    release: str
+    edits: tuple[LabelEdit, ...]
+
+
+@dataclass(frozen=True)
+class VocabularyList:
+    """The vocabularies at hand."""
+
+    release: str
+    vocabularies: tuple[VocabularySummary, ...]
+
+
+@dataclass(frozen=True)
+class ScanList:
+    """The sweeps at hand."""
+
+    release: str
+    scans: tuple[ScanSummary, ...]
+
+
+@dataclass(frozen=True)
+class TextVectors:
+    """Texts as unit vectors of the joint space, one row a text; comparable within one ``model_hash`` only."""
+
+    release: str
+    model_hash: str
+    dim: int
+    vectors: list[list[float]]
+
+
+@dataclass(frozen=True)
+class KeywordList:
+    """The vocabulary terms that match a selection of samples best."""
+
+    release: str
+    n_samples: int
+    keywords: tuple[Keyword, ...]
+
+
+@dataclass(frozen=True)
+class ReleaseEntry:
+    """A release at hand; ``problem`` says why its manifest cannot be read."""
+
+    name: str
+    current: bool
+    n_samples: int | None
+    created_at: str | None
+    problem: str | None
+
+
+@dataclass(frozen=True)
+class ReleaseList:
+    """The releases at hand, and the names of those that were removed."""
+
+    release: str
+    releases: tuple[ReleaseEntry, ...]
+    retired: tuple[str, ...]
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
-"""Which release is served: one immutable object that is swapped whole.
+"""Which release is served: one immutable object that is swapped whole; and which older ones are kept open beside it.
 
 The pointer file of the home decides. A watcher reads it every second, opens a new release beside the old, asks the database
-whether it has it, and swaps; a request keeps the object it began with, and the old one is closed by its last request. What
-fails keeps the old release and is told by ``/v1/health/ready``.
+whether it has it, and swaps; a request keeps the object it began with, and the old one is closed by its last request, or kept
+for questions that name it. What fails keeps the old release and is told by ``/v1/health/ready``.
 """
 
 from __future__ import annotations
@@ -10,29 +10,17 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
 
 from api.errors import NotReadyError
-from atlas.answers import (
-    ClusterDetail,
-    ClusterSummary,
-    MapColumns,
-    NeighborsResult,
-    SampleRecord,
-    SearchMode,
-    SearchResult,
-)
-from atlas.catalog.filters import SampleFilter
+from api.held import Held, Pins
+from api.overlay import CHECK_EVERY_S as LABELS_EVERY_S
+from api.overlay import LabelOverlay
+from api.protocols import Backend, OpenAtlas, OpenRelease
 from atlas.errors import AtlasError, DatabaseUnavailableError
-from atlas.manifest import Manifest
 from atlas.release import Home
-
-if TYPE_CHECKING:
-    from atlas.expression.genes import GeneMap
-    from atlas.expression.matrix import ExpressionMatrix
 
 logger = logging.getLogger(__name__)
 
@@ -41,80 +29,6 @@ CHECK_EVERY_S = 1.0
 
 RETRY_EVERY_S = 30.0
 """Pause before a release that could not be opened is tried again, while the pointer still names it."""
-
-
-class OpenRelease(Protocol):
-    """What is asked of the release an atlas has opened."""
-
-    name: str
-    manifest: Manifest
-
-    @property
-    def verified(self) -> float:
-        """Share of the release's bytes that were checked, in [0, 1]."""
-
-    def raise_if_corrupt(self) -> None:
-        """Raise the failure that a background check found, if any."""
-
-
-class OpenAtlas(Protocol):
-    """The questions the routes ask; ``atlas.atlas.Atlas`` answers them."""
-
-    @property
-    def release(self) -> OpenRelease:
-        """The release it has opened."""
-
-    @property
-    def genes(self) -> GeneMap:
-        """The genes its model knows."""
-
-    def search_text(
-        self, phrase: str, /, *, k: int = ..., mode: SearchMode = ..., filters: SampleFilter | None = ...
-    ) -> SearchResult:
-        """Return the samples that answer a phrase."""
-
-    def similar_samples(
-        self, accession: str, /, *, k: int = ..., exclude_same_series: bool = ..., filters: SampleFilter | None = ...
-    ) -> NeighborsResult:
-        """Return the samples nearest to one of the atlas."""
-
-    def search_expression(
-        self,
-        matrix: ExpressionMatrix,
-        *,
-        k: int = ...,
-        exclude_series: Sequence[str] = ...,
-        filters: SampleFilter | None = ...,
-    ) -> tuple[NeighborsResult, ...]:
-        """Return the samples nearest to each row of a person's own table."""
-
-    def sample(self, accession: str, /) -> SampleRecord:
-        """Return one sample."""
-
-    def clusters(self) -> tuple[ClusterSummary, ...]:
-        """Return all clusters."""
-
-    def cluster(self, cluster: int, /) -> ClusterDetail:
-        """Return one cluster."""
-
-    def map(self, phrase: str | None = None, /) -> MapColumns:
-        """Return the map."""
-
-    def close(self) -> None:
-        """Give back what it holds."""
-
-
-class Backend(Protocol):
-    """Opens releases and knows the database; tests bring their own."""
-
-    def open(self, release: str) -> OpenAtlas:
-        """Open a published release by name."""
-
-    def database_problem(self, release: str) -> str | None:
-        """Say why lexical search of a release cannot be answered now; ``None`` if it can."""
-
-    def close(self) -> None:
-        """Give back what it holds."""
 
 
 @dataclass(frozen=True)
@@ -132,40 +46,6 @@ class Readiness:
     reasons: tuple[str, ...]
 
 
-class _Served:
-    """An open atlas, how many requests use it, and whether it was replaced."""
-
-    def __init__(self, atlas: OpenAtlas) -> None:
-        self.atlas = atlas
-        self._lock = threading.Lock()
-        self._n_users = 0
-        self._retired = False
-
-    def take(self) -> bool:
-        """Count one more user; false if it was replaced meanwhile."""
-        with self._lock:
-            if self._retired:
-                return False
-            self._n_users += 1
-            return True
-
-    def give_back(self) -> None:
-        """Count one user less; the last user of a replaced atlas closes it."""
-        with self._lock:
-            self._n_users -= 1
-            last = self._retired and self._n_users == 0
-        if last:
-            self.atlas.close()
-
-    def retire(self) -> None:
-        """Take no more users, and close once the last has gone."""
-        with self._lock:
-            self._retired = True
-            idle = self._n_users == 0
-        if idle:
-            self.atlas.close()
-
-
 class Serving:
     """Holds the served release and watches the pointer.
 
@@ -175,33 +55,43 @@ class Serving:
         Folder with the pointer.
     backend
         Opens releases; closed by ``stop``.
+    n_pinned
+        Most older releases kept open for questions that name them.
     clock
         Monotonic seconds.
     """
 
-    def __init__(self, home: Home, backend: Backend, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, home: Home, backend: Backend, *, n_pinned: int = 0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._home = home
         self._backend = backend
         self._clock = clock
-        self._served: _Served | None = None
+        self.overlay = LabelOverlay(backend.labels)
+        self._pins = Pins(home, self._open, n_kept=n_pinned, clock=clock)
+        self._served: Held | None = None
         self._problem: str | None = "the release is being opened"
         self._retry: tuple[str, float] | None = None
         self._stopping = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="release-watcher", daemon=True)
+        self._labeller = threading.Thread(target=self._watch_labels, name="label-watcher", daemon=True)
 
     def start(self) -> None:
         """Open the current release, if there is one, and begin to watch the pointer."""
         self.look()
         self._watcher.start()
+        self._labeller.start()
 
     def stop(self) -> None:
         """Stop watching, close the release and the backend."""
         self._stopping.set()
-        if self._watcher.is_alive():
-            self._watcher.join()
+        for thread in (self._watcher, self._labeller):
+            if thread.is_alive():
+                thread.join()
         served, self._served = self._served, None
         if served is not None:
             served.retire()
+        self._pins.close()
         self._backend.close()
 
     @property
@@ -211,8 +101,8 @@ class Serving:
         return None if served is None else served.atlas.release.name
 
     @contextmanager
-    def lease(self) -> Iterator[OpenAtlas]:
-        """Lend the served atlas; it stays open until the block ends, whatever the pointer says meanwhile.
+    def lease(self, name: str | None = None) -> Iterator[OpenAtlas]:
+        """Lend the served atlas, or the one named; it stays open until the block ends, whatever the pointer says meanwhile.
 
         Raises
         ------
@@ -220,20 +110,41 @@ class Serving:
             If no release is served.
         ArtifactError
             If the background check found a changed file.
+        NotFoundError, ReleaseRetiredError
+            If the release named is not at hand.
         """
+        held = self.try_take(name) or self.take(str(name))
+        try:
+            held.atlas.release.raise_if_corrupt()
+            yield held.atlas
+        finally:
+            held.give_back()
+
+    def try_take(self, name: str | None) -> Held | None:
+        """Return an open release with one more user, who gives it back; ``None`` if it must be opened first."""
         while True:
             served = self._served
-            if served is None:
+            if served is None and name is None:
                 raise NotReadyError(
                     f"No release is served: {self._problem}.", details={"reasons": [str(self._problem)]}
                 )
+            if served is None or name not in (None, served.atlas.release.name):
+                return self._pins.try_take(str(name))
             if served.take():
-                break
-        try:
-            served.atlas.release.raise_if_corrupt()
-            yield served.atlas
-        finally:
-            served.give_back()
+                return served
+
+    def take(self, name: str) -> Held:
+        """Return a release named by a question, with one more user; may take the seconds that opening it takes."""
+        return self._pins.take(name)
+
+    def atlases(self) -> list[OpenAtlas]:
+        """Return every open atlas, the served one first."""
+        served = self._served
+        return ([] if served is None else [served.atlas]) + self._pins.atlases()
+
+    def refresh_labels(self) -> None:
+        """Show the label edits as they are now."""
+        self.overlay.refresh(self.atlases())
 
     def require_database(self, release: str) -> None:
         """Raise ``DatabaseUnavailableError`` unless the database can be reached and holds the release."""
@@ -276,7 +187,7 @@ class Serving:
         try:
             lacking = None if self._served is None else self._backend.database_problem(name)
             if lacking is None:
-                self._swap(_Served(self._backend.open(name)))
+                self._swap(self._pins.give_up(name) or Held(self._open(name)))
                 self._problem, self._retry = None, None
                 logger.info("serving release %s", name)
                 return
@@ -290,14 +201,27 @@ class Serving:
         self._retry = (name, self._clock() + RETRY_EVERY_S)
         logger.warning("%s; still serving %s", self._problem, self.release_name or "nothing")
 
-    def _swap(self, new: _Served) -> None:
+    def _open(self, name: str) -> OpenAtlas:
+        atlas = self._backend.open(name)
+        self.overlay.refresh([*self.atlases(), atlas])
+        return atlas
+
+    def _swap(self, new: Held) -> None:
         old, self._served = self._served, new
         if old is not None:
-            old.retire()
+            self._pins.adopt(old)
 
     def _watch(self) -> None:
         while not self._stopping.wait(CHECK_EVERY_S):
             self.look()
+            self._pins.sweep()
+
+    def _watch_labels(self) -> None:
+        while not self._stopping.wait(LABELS_EVERY_S):
+            try:
+                self.refresh_labels()
+            except Exception as error:
+                logger.error("label edits cannot be shown", exc_info=error)
 
 
 def _failure_of(release: OpenRelease) -> str | None:

@@ -10,7 +10,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from api.errors import UnsupportedMediaError, problems_of
-from api.schemas import TranscriptomeQuestion
+from api.questions import TranscriptomeQuestion
 from atlas.errors import InputError, TooLargeError
 from atlas.expression.units import Unit
 from atlas.settings import Settings

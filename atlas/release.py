@@ -6,6 +6,7 @@ alone decides which release is served.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -13,7 +14,9 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,7 +24,7 @@ import pyarrow.parquet as pq
 from atlas.accessions import near_matches
 from atlas.digests import DigestCache, sha256_file
 from atlas.errors import ArtifactError, BusyError, InputError, NotFoundError, ResourceError
-from atlas.manifest import FileEntry, Manifest, read_manifest
+from atlas.manifest import FileEntry, Manifest, read_manifest, write_json
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -88,15 +91,47 @@ class Home:
         write_pointer(self.pointer, name)
 
     def remove(self, name: str) -> None:
-        """Delete a published release that is not current; it vanishes in one rename before its files go."""
+        """Delete a published release that is not current; it vanishes in one rename before its files go.
+
+        A note under ``retired/`` stays, so that an address which names the release is answered "gone", not "never was".
+        """
         folder = release_folder(self, name)
         if self.pointer.is_file() and self.current() == name:
             raise InputError(
                 f"{name!r} is the current release. Point to another one first: geo-atlas release use NAME."
             )
+        self._note_removal(folder)
         grave = self.path / f".removed-{name}-{os.getpid()}"
         os.replace(folder, grave)
         shutil.rmtree(grave)
+
+    def retired(self, name: str) -> dict[str, Any] | None:
+        """Return when a removed release was removed and what it was; ``None`` if it is at hand or never was."""
+        if (self.releases / name / "manifest.json").is_file():
+            return None
+        try:
+            note = json.loads((self.path / "retired" / f"{check_name(name)}.json").read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError):
+            return {}
+        return note if isinstance(note, dict) else {}
+
+    def retired_names(self) -> list[str]:
+        """Names of the removed releases, sorted."""
+        return sorted(path.stem for path in (self.path / "retired").glob("*.json") if self.retired(path.stem) is not None)
+
+    def _note_removal(self, folder: Path) -> None:
+        note: dict[str, Any] = {"removed_at": datetime.now(UTC).isoformat(timespec="seconds")}
+        try:
+            manifest = read_manifest(folder / "manifest.json")
+            note |= {"created_at": manifest.created_at, "content_key": manifest.content_key}
+        except ArtifactError as error:
+            note["problem"] = error.message  # a broken release can be removed all the same
+        try:
+            write_json(self.path / "retired" / f"{folder.name}.json", note)
+        except OSError as error:
+            raise ResourceError(f"Cannot write in {self.path}: {error.strerror}. Nothing was removed.") from error
 
     @contextmanager
     def lock(self, purpose: str) -> Iterator[None]:

@@ -12,7 +12,8 @@ from api.deps import GatesDep, ServingDep, render
 from api.errors import NotReadyError
 from api.examples import LIVE, READY
 from api.openapi import responses
-from api.schemas import LiveReport, NoQuery, ReadyReport
+from api.questions import NoQuery
+from api.schemas import LiveReport, ReadyReport
 
 router = APIRouter(prefix="/health", tags=["health"])
 _LIVE = TypeAdapter(LiveReport)

@@ -4,24 +4,50 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import numpy as np
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import TypeAdapter
 
 from api.deps import AtlasDep, GatesDep, SettingsDep, answer
 from api.examples import MAP
-from api.openapi import responses
-from api.schemas import MapQuery
+from api.openapi import tables
+from api.protocols import OpenAtlas
+from api.questions import MapQuery
 from atlas.answers import MapColumns
+from atlas.errors import InputError
 from atlas.queries import read_phrase
 
 router = APIRouter(tags=["map"])
 _SCHEMA = TypeAdapter(MapColumns)
 
 
-@router.get("/map", response_model=MapColumns, responses=responses(MAP))
+@router.get("/map", response_model=MapColumns, responses=tables(MAP, 404))
 async def columns(
     request: Request, query: Annotated[MapQuery, Query()], settings: SettingsDep, gates: GatesDep, atlas: AtlasDep
 ) -> Response:
-    """Return the map as columns of equal length; with ``q``, each sample's cosine to the phrase as well."""
+    """Return the map as columns of equal length, scored if asked.
+
+    ``score`` is each sample's cosine to ``q``, its z for ``term`` of the sweep ``scan``, or its sum of z over that sweep.
+    """
+    if query.q is not None and query.scan is not None:
+        raise _refused("query.q", "The map is scored by a phrase or by a sweep, not by both: give q or scan.")
+    if query.term is not None and query.scan is None:
+        raise _refused("query.term", "A term belongs to a sweep: name it in scan.")
     text = None if query.q is None else read_phrase(query.q, settings).text
-    return await answer(request, gates.questions, schema=_SCHEMA, ask=lambda: atlas.map(text))
+
+    def ask() -> MapColumns:
+        if query.scan is None:
+            return atlas.map(text)
+        return atlas.map(scores=_scores(atlas, query.scan, query.term))
+
+    return await answer(request, gates.questions, schema=_SCHEMA, ask=ask, table=True, lasting=True)
+
+
+def _scores(atlas: OpenAtlas, scan: str, term: str | None) -> np.ndarray:
+    if term is not None:
+        return atlas.scans.term_scores(scan, term)
+    return np.asarray(atlas.scans.samples(scan).sum_z)
+
+
+def _refused(where: str, sentence: str) -> InputError:
+    return InputError(sentence, details={"problems": [{"where": where, "message": sentence}]})

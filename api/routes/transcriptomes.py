@@ -10,8 +10,10 @@ from pydantic import TypeAdapter
 from api.deps import AtlasDep, GatesDep, SettingsDep, render
 from api.examples import TRANSCRIPTOMES
 from api.limits import JSON_MAX_BYTES, read_body
-from api.openapi import UPLOAD_BODY, responses
-from api.schemas import TranscriptomesAnswer, TranscriptomesQuery
+from api.media import TABLES, choose
+from api.openapi import UPLOAD_BODY, tables
+from api.questions import TranscriptomesQuery
+from api.schemas import TranscriptomesAnswer
 from api.uploads import is_json, matrix_of
 from atlas.queries import check_k
 from atlas.settings import Settings
@@ -23,7 +25,7 @@ _SCHEMA = TypeAdapter(TranscriptomesAnswer)
 @router.post(
     "/neighbors",
     response_model=TranscriptomesAnswer,
-    responses=responses(TRANSCRIPTOMES, 408, 413, 415),
+    responses=tables(TRANSCRIPTOMES, 408, 413, 415),
     openapi_extra=UPLOAD_BODY,
 )
 async def neighbors(
@@ -39,6 +41,7 @@ async def neighbors(
     """
     check_k(query.k, settings)
     content_type = request.headers.get("content-type", "")
+    choose(request, TABLES)  # a form that cannot be given is refused before the table is sent
     async with gates.uploads.admit():
         body = await read_body(request, max_bytes=_max_bytes(content_type, settings))
         response = await gates.uploads.run(lambda: _answer(request, query, settings, atlas, content_type, body))
@@ -57,4 +60,4 @@ def _answer(
     results = atlas.search_expression(
         matrix, k=query.k, exclude_series=tuple(query.exclude_series), filters=query.filters()
     )
-    return render(request, _SCHEMA, TranscriptomesAnswer(atlas.release.name, results))
+    return render(request, _SCHEMA, TranscriptomesAnswer(atlas.release.name, results), kind=choose(request, TABLES))

@@ -55,8 +55,8 @@ def test_access_log_has_one_line_without_the_query(http: httpx.Client, caplog: p
     with caplog.at_level(logging.INFO, logger="api.access"):
         http.get("/v1/search", params={"q": "private-words"}, headers={"x-request-id": "r1"})
         http.get("/v1/health/live")  # the server answers in order, so the first line is there now
-    lines = [json.loads(record.message) for record in caplog.records if record.name == "api.access"]
-    line = next(line for line in lines if line["request_id"] == "r1")
+    records = [record for record in caplog.records if record.name == "api.access"]
+    line = next(record.fields for record in records if record.fields["request_id"] == "r1")  # type: ignore[attr-defined]
     assert (line["method"], line["path"], line["status"], line["release"]) == ("GET", "/v1/search", 200, "one")
     assert line["ms"] >= 0
     assert "private-words" not in caplog.text
@@ -88,8 +88,16 @@ def test_cursor_of_another_release_is_410(http: httpx.Client) -> None:
     assert error["details"] == {"seen": "two", "expected": "one"}
 
 
+def test_cursor_of_another_question_is_refused(http: httpx.Client) -> None:
+    cursor = http.get("/v1/samples", params={"limit": 2}).json()["next_cursor"]
+    assert http.get("/v1/samples", params={"limit": 2, "cursor": cursor}).status_code == 200
+    for other in ("/v1/samples?sort=title", "/v1/samples?tissue=heart", "/v1/clusters?limit=2"):
+        assert_error(http.get(other, params={"cursor": cursor}), 422, "invalid_input")
+
+
 def test_cursor_round_trip_and_forgeries() -> None:
-    assert read_cursor(make_cursor("one", offset=7), release="one") == 7
+    assert read_cursor(make_cursor("one", offset=7, question="q"), release="one", question="q") == 7
+    assert read_cursor(None, release="one") == 0
     with pytest.raises(CursorExpiredError):
         read_cursor(make_cursor("one", offset=7), release="two")
     for bad in ("", "%%%", "e30", "bnVsbA", "W10", make_cursor("one", offset=-1), make_cursor("one", offset=True)):
@@ -110,12 +118,33 @@ def test_openapi_has_stable_operation_ids_and_the_limits_in_force(http: httpx.Cl
     }
     assert {operation["operationId"] for operation in operations.values()} == {
         "search-phrase",
+        "search-parts",
+        "search-facets",
+        "samples-list",
         "samples-get",
         "samples-neighbors",
+        "samples-explanation",
+        "series-get",
         "transcriptomes-neighbors",
         "clusters-list",
         "clusters-get",
+        "clusters-samples",
+        "labels-set",
+        "labels-remove",
+        "labels-list",
+        "scans-vocabularies",
+        "scans-list",
+        "scans-start",
+        "scans-report",
+        "scans-term",
+        "scans-matrix",
+        "scans-samples",
+        "jobs-get",
+        "jobs-cancel",
+        "texts-embedding",
+        "texts-keywords",
         "map-columns",
+        "releases-list",
         "releases-current",
         "health-live",
         "health-ready",
@@ -124,7 +153,8 @@ def test_openapi_has_stable_operation_ids_and_the_limits_in_force(http: httpx.Cl
     assert limits["k"]["maximum"] == 50
     assert limits["q"]["maxLength"] == 200
     for operation in operations.values():
-        assert "example" in operation["responses"]["200"]["content"]["application/json"]
+        answered = operation["responses"].get("200") or operation["responses"]["202"]
+        assert "example" in answered["content"]["application/json"]
         for code in ("422", "503"):
             body = operation["responses"][code]["content"]["application/json"]["schema"]
             assert body == {"$ref": "#/components/schemas/ErrorBody"}
@@ -142,7 +172,7 @@ def test_openapi_references_all_resolve(http: httpx.Client) -> None:
 
 def test_examples_are_valid_answers() -> None:
     shown = [value for name, value in vars(examples).items() if name.isupper() and not name.startswith("_")]
-    assert len(shown) == 10
+    assert len(shown) == 27
     for value in shown:
         adapter = TypeAdapter(type(value))
         assert adapter.validate_json(adapter.dump_json(value)) == value
