@@ -36,6 +36,7 @@ class FakeAtlas:
         self.group, self.n, self.evil = group, n_samples, evil
         self.accessions = [f"GSM{4_000_000 + 7 * i}" for i in range(n_samples)]
         self.asked: list[str] = []
+        self.questions: list[dict[str, list[str]]] = []
 
     def score(self, phrase: str) -> np.ndarray:
         words = {"cardiomyopathy": "heart", "islets": "islet", "cells": "cell"}
@@ -69,7 +70,14 @@ class FakeAtlas:
     def search(self, query: dict[str, list[str]]) -> dict[str, Any]:
         phrase, k = query["q"][0], int(query.get("k", ["20"])[0])
         self.asked.append(phrase)
+        self.questions.append(query)
         scores = self.score(phrase)
+        for raw in query.get("plus", []):
+            scores = scores + self.score(raw.split("^")[0]) * float((raw.split("^") + ["1"])[1])
+        for raw in query.get("minus", []):
+            scores = scores - self.score(raw.split("^")[0]) * float((raw.split("^") + ["1"])[1])
+        if wanted := query.get("tissue"):
+            scores = np.where([TISSUES[g] in wanted for g in self.group], scores, -1.0)
         no_match = bool(scores.max() < 0.35)
         hits = self.hits(scores, k)
         names = list(dict.fromkeys(hit["sample"]["series"][0] for hit in hits))
@@ -108,6 +116,42 @@ class FakeAtlas:
             "top_samples": self.hits(scores, 5), "by_series": [], "by_tissue": [],
         }  # fmt: skip
 
+    def facets(self) -> dict[str, Any]:
+        counts = [int((self.group == g).sum()) for g in range(len(TISSUES))]
+        named = sorted(zip(counts, range(len(TISSUES)), strict=True), reverse=True)
+        tissues = [{"value": TISSUES[g], "n": n, "label": None} for n, g in named if n]
+        clusters = [{"value": str(g), "n": n, "label": TISSUES[g]} for n, g in named if n]
+        one = [{"value": "Homo sapiens", "n": self.n, "label": None}]
+        return {
+            "release": "made-up", "n_samples": self.n, "tissue": tissues, "organism": one, "cluster": clusters,
+            "series": [{"value": f"GSE{140_000 + 3 * g}", "n": n, "label": None} for n, g in named if n],
+            "unit": [], "molecule": [], "id_kind": [],
+        }  # fmt: skip
+
+    def explanation(self, row: int, query: dict[str, list[str]]) -> dict[str, Any]:
+        genes = [
+            {"symbol": EVIL if self.evil and i == 0 else f"GENE{i}", "ensembl_id": f"ENSG{i:011d}", "contribution": 0.05 / (i + 1), "weight": 0.1}
+            for i in range(8)
+        ]  # fmt: skip
+        against = [{"symbol": "AGAINST1", "ensembl_id": "ENSG00000000099", "contribution": -0.01, "weight": 0.2}]
+        return {
+            "release": "made-up", "accession": self.accessions[row], "parts": [], "score": 0.41, "genes": genes, "against": against,
+            "n_genes": 64, "kept_weight": 0.82, "message": None,
+        }  # fmt: skip
+
+    def series_record(self, name: str) -> dict[str, Any] | None:
+        rows = [row for row in range(self.n) if self.sample(row)["series"] == [name]]
+        if not rows:
+            return None
+        samples = [self.sample(row) for row in rows]
+        first = samples[0]
+        return {
+            "release": "made-up", "accession": name, "title": EVIL if self.evil else f"RNA-seq of {first['tissue']}",
+            "url": first["series_urls"][0], "n_samples": len(rows), "samples": samples,
+            "by_tissue": [{"value": first["tissue"], "n": len(rows), "share": 1.0}],
+            "by_cluster": [{"value": str(first["cluster"]), "n": len(rows), "label": first["cluster_label"]}],
+        }  # fmt: skip
+
     def map(self, phrase: str | None) -> dict[str, Any]:
         return {
             "release": "made-up", "accession": self.accessions, "x": self.x.tolist(), "y": self.y.tolist(),
@@ -115,6 +159,8 @@ class FakeAtlas:
         }  # fmt: skip
 
     def answer(self, path: str, query: dict[str, list[str]]) -> tuple[int, dict[str, Any]]:
+        if query.get("release", ["made-up"]) == ["removed"]:
+            return 410, _error("release_retired", "Release 'removed' was taken out of service.", {"release": "removed"})
         parts = [unquote(part) for part in path.strip("/").split("/")][1:]
         match parts:
             case ["search"]:
@@ -123,6 +169,8 @@ class FakeAtlas:
                 row = self.accessions.index(accession)
                 if not rest:
                     return 200, {"release": "made-up", "sample": self.sample(row)}
+                if rest == ["explanation"]:
+                    return 200, self.explanation(row, query)
                 near = self.hits(-np.hypot(self.x - self.x[row], self.y - self.y[row]), int(query["k"][0]))
                 return 200, {"release": "made-up", "query": accession, "hits": near, "series": [], "n_candidates": self.n,
                              "keywords": [], "position": None, "coverage": None}  # fmt: skip
@@ -139,6 +187,17 @@ class FakeAtlas:
                 }
             case ["clusters", number]:
                 return 200, self.cluster(int(number))
+            case ["facets"]:
+                return 200, self.facets()
+            case ["series", name]:
+                found = self.series_record(name)
+                missing = _error(
+                    "not_found", f"'{name}' is not a series of this atlas.", {"near_matches": ["GSE140000"]}
+                )
+                return (200, found) if found else (404, missing)
+            case ["keywords"]:
+                keyword = {"library": "ARCHS4_Tissues", "term": EVIL if self.evil else "HEART", "score": 0.4, "z": 3.1}
+                return 200, {"release": "made-up", "n_samples": 1, "keywords": [keyword]}
             case ["map"]:
                 return 200, self.map(query.get("q", [None])[0])  # type: ignore[list-item]
             case ["releases", "current"]:
@@ -169,6 +228,10 @@ def fake_api(atlas: FakeAtlas | None = None, *, port: int = 0) -> Iterator[str]:
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            self.do_GET()
 
         def log_message(self, format: str, *args: object) -> None:
             """Stay silent."""

@@ -9,8 +9,12 @@ from __future__ import annotations
 import csv
 import html
 import io
+import re
 from collections.abc import Sequence
 from urllib.parse import urlsplit
+
+_STRENGTHS = ((99.0, "strong"), (95.0, "clear"), (75.0, "moderate"), (50.0, "weak"))
+"""Least percentile against random phrases, and the word for it."""
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -40,6 +44,30 @@ def safe_url(url: str | None) -> str | None:
     except ValueError:
         return None
     return url if parts.scheme in ("https", "http") and parts.hostname else None
+
+
+def as_markdown(text: str) -> str:
+    """Return plain text for Streamlit's markdown: every character that could mean something is escaped; `code` stays."""
+    text = text.replace("://", ":\u2060//").replace("www.", "www\u2060.")  # no address becomes a link by itself
+    parts = re.split(r"(`[^`]+`)", text)
+    return "".join(
+        part if i % 2 else re.sub(r"([\\*_{}\[\]()#+\-.!|<>$:~&@`])", r"\\\1", part) for i, part in enumerate(parts)
+    )
+
+
+def strength(percentile: float | None) -> str:
+    """Return in a word or two how an answer compares with what random phrases reach (percentile in [0, 100])."""
+    if percentile is None:
+        return ""
+    for least, word in _STRENGTHS:
+        if percentile >= least:
+            return word
+    return "chance level"
+
+
+def percent(percentile: float) -> str:
+    """Return a percentile; the best of all is not called a hundred, for a random phrase might reach it yet."""
+    return f"{min(percentile, 99.9):.1f} %"
 
 
 def csv_table(rows: Sequence[dict[str, object]]) -> str:

@@ -7,14 +7,15 @@ import pytest
 from pages_api import EVIL, FakeAtlas
 
 from ui import charts
-from ui.charts import Canvas, map_figure, place_labels, sampling_step
+from ui.charts import gene_bars, map_figure, sampling_step, score_range
+from ui.labels import Canvas, Label, place_labels
 
 
 def cluster(number: int, x: float, y: float, *, label: str = "some label", n: int = 10) -> dict[str, Any]:
     return {"cluster": number, "label": label, "x": x, "y": y, "n_samples": n}
 
 
-def boxes(labels: list[charts.Label], canvas: Canvas) -> list[tuple[float, float, float, float]]:
+def boxes(labels: list[Label], canvas: Canvas) -> list[tuple[float, float, float, float]]:
     found = []
     for label in labels:
         lines = label.text.split("<br>")
@@ -116,3 +117,43 @@ def test_labels_of_strangers_are_text_in_the_chart() -> None:
 def test_empty_map_is_a_chart() -> None:
     columns = {"accession": [], "x": [], "y": [], "cluster": [], "score": None, "clusters": []}
     assert len(map_figure(columns).data[0].x) == 0
+
+
+def test_colour_scale_is_no_part_of_the_chart_and_runs_from_the_median_to_the_best() -> None:
+    columns = FakeAtlas(300).map("heart")
+    points = map_figure(columns).data[0]
+    assert points.marker.showscale is None
+    low, high = score_range(columns) or (0, 0)
+    assert low == sorted(columns["score"])[150] or low == sum(sorted(columns["score"])[149:151]) / 2
+    assert (points.marker.cmin, points.marker.cmax) == (low, high)
+    assert score_range(FakeAtlas(20).map(None)) is None
+
+
+def test_members_are_coloured_above_all_others_even_where_the_map_is_thinned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(charts, "MOST_POINTS", 50)
+    columns = FakeAtlas(300).map(None)
+    members = {columns["accession"][1], columns["accession"][200]}
+    points = map_figure(columns, members=members).data[0]
+    accent = [
+        name
+        for name, colour in zip(points.customdata, points.marker.color, strict=True)
+        if colour == charts.ACCENT["light"]
+    ]
+    assert set(accent) == members
+    assert list(points.customdata[-2:]) == accent
+
+
+def test_place_of_no_sample_is_a_star() -> None:
+    star = map_figure(FakeAtlas(30).map(None), place=(1.5, -2.0)).data[-1]
+    assert (star.marker.symbol, list(star.x), list(star.y)) == ("star", [1.5], [-2.0])
+
+
+def test_gene_bars_stand_in_order_and_name_strangers_as_text() -> None:
+    genes = [{"symbol": EVIL, "ensembl_id": "E1", "contribution": 0.3, "weight": 1.0},
+             {"symbol": "", "ensembl_id": "E2", "contribution": 0.1, "weight": 1.0}]  # fmt: skip
+    against = [{"symbol": "AWAY", "ensembl_id": "E3", "contribution": -0.2, "weight": 1.0}]
+    (bars,) = gene_bars(genes, against).data
+    assert list(bars.x) == [-0.2, 0.1, 0.3]  # drawn from the bottom: the strongest is on top
+    assert bars.text[1] == "E2"
+    assert "<" not in bars.text[2]
+    assert bars.marker.color[0] != bars.marker.color[1]

@@ -5,9 +5,8 @@ import io
 
 import pytest
 
-from ui.tables import download_rows, hit_rows
-from ui.text import chart_text, csv_table, markup, safe_url, shorten
-from ui.views import as_markdown
+from ui.tables import description_of, download_rows, gene_rows, hit_rows, sample_rows
+from ui.text import as_markdown, chart_text, csv_table, markup, percent, safe_url, shorten, strength
 
 
 @pytest.mark.parametrize(
@@ -52,18 +51,52 @@ def test_download_disarms_formulas_and_keeps_numbers() -> None:
     assert csv_table([]) == ""
 
 
-def test_hit_rows_link_only_public_records() -> None:
-    sample = {
-        "accession": "MADE:x-1", "series": ["MADE:x", "GSE1"], "title": "t", "source_name": "s",
-        "cluster_label": None, "cluster": None,
-        "url": None, "series_urls": [None, "https://www.ncbi.nlm.nih.gov/geo/query/acc.cgi?acc=GSE1"], "organism": "Homo sapiens",
-        "characteristics": [["age", "3"], ["sex", "male"]], "tissue": "",
+def made_up(**other: object) -> dict[str, object]:
+    return {
+        "accession": "MADE:x-1", "series": ["MADE:x", "GSE1"], "title": "t", "source_name": "s", "cluster_label": None,
+        "cluster": None, "url": None, "series_urls": [None, "https://www.ncbi.nlm.nih.gov/geo/query/acc.cgi?acc=GSE1"],
+        "organism": "Homo sapiens", "characteristics": [["age", "3"], ["sex", "male"]], "tissue": "", "molecule": "",
+        "unit": "counts", "n_genes_detected": 3, "x": 0.5, "y": None, **other,
     }  # fmt: skip
-    hits = [{"rank": 1, "sample": sample, "score": None, "percentile": None}]
+
+
+def test_hit_rows_link_only_public_records() -> None:
+    hits = [{"rank": 1, "sample": made_up(), "score": None, "percentile": None}]
     (row,) = hit_rows(hits)
     assert row["Record"] is None
-    assert str(row["Series record"]).endswith("GSE1")
-    assert row["Series"] == "MADE:x, GSE1"
+    assert row["Series"] == "MADE:x +1"
+    assert row["Description"] == "s · t"
+    assert row["Answer"] == ""
     (saved,) = download_rows(hits, release="r")
+    assert saved["series"] == "MADE:x,GSE1"
     assert saved["characteristics"] == "age: 3; sex: male"
     assert saved["release"] == "r"
+    (shown,) = sample_rows([made_up(url="javascript:alert(1)")])
+    assert shown["Record"] is None
+
+
+def test_source_and_title_are_not_said_twice() -> None:
+    assert description_of(made_up(title="liver", source_name="liver")) == "liver"
+    assert description_of(made_up(title="", source_name="liver")) == "liver"
+    assert description_of(made_up(title="P1", source_name=" ")) == "P1"
+
+
+@pytest.mark.parametrize(
+    ("percentile", "word"),
+    [(None, ""), (100, "strong"), (99, "strong"), (98.9, "clear"), (75, "moderate"), (74.9, "weak"), (10, "chance level")],
+)  # fmt: skip
+def test_percentile_in_words(percentile: float | None, word: str) -> None:
+    assert strength(percentile) == word
+
+
+def test_best_answer_of_all_is_not_called_a_hundred() -> None:
+    assert percent(100.0) == "99.9 %"
+    assert percent(12.34) == "12.3 %"
+
+
+def test_genes_are_saved_for_and_against() -> None:
+    gene = {"symbol": "A", "ensembl_id": "E", "contribution": 0.1, "weight": 2.0}
+    found = {"accession": "GSM1", "release": "r", "genes": [gene], "against": [{**gene, "contribution": -0.1}]}
+    rows = gene_rows(found)
+    assert [row["contribution"] for row in rows] == [0.1, -0.1]
+    assert rows[0]["accession"] == "GSM1"

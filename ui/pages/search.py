@@ -1,148 +1,182 @@
-"""Search: ask the atlas for a phrase, read the hits, see where they lie, open one."""
+"""Search: ask the atlas for a phrase or a combination, read the hits, see where they lie and why, compare two phrases."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 import streamlit as st
 
 from atlas.client import AtlasHTTPError, Client
-from ui import address, views
+from ui import address, ask, compare, hits, parts, views
+from ui.card import card
+from ui.question import VIEWS, Question
 from ui.service import Service, sentence
-
-EXAMPLES = (
-    "cardiomyopathy", "heart", "pancreatic islets", "T cells", "neurons", "colorectal cancer", "uveal melanoma",
-    "adrenal gland",
-)  # fmt: skip
-MODES = {"By meaning": "semantic", "By words": "lexical", "Both": "hybrid"}
-LONGEST_PHRASE = 2_000
+from ui.text import as_markdown, shorten
 
 
 def page(service: Service, release: dict[str, Any]) -> None:
     """Draw the page for the present state."""
-    if address.arrived("search"):
-        st.session_state["q"] = address.read("q")
-        _open(address.read("sample")[:80])
+    _arrive()
+    asked = ask.held()
     views.heading(
         "An atlas of public human transcriptomes",
         "Type what you look for; the atlas ranks samples by what their genes express, not by what their authors wrote, and "
         "shows where they lie.",
     )
-    question = _form()
-    phrase = str(question.pop("phrase"))
-    with st.spinner("Asking the atlas …", show_time=False):
-        answer: Any = service.ask(Client.search, phrase, **question) if phrase else None
-        words = phrase if answer and not views.names_record(answer) else None  # a name says nothing as words
-    columns = dict(service.ask(Client.map, words))
-    address.write("search", {"q": phrase, "sample": st.session_state.get("opened", "")}, release=service.release)
-    if answer is None:
-        views.welcome(release)
+    facets = _facets(service, asked)
+    ask.draw(asked, facets=facets)
+    question = _shown()
+    ask.examples(ask.example_phrases(service.ask(Client.clusters), _facets(service, Question())))
+    address.write("search", question.to_query(), release=service.release)
+    st.session_state["last question"] = question
+    if question.versus and question.phrase:
+        compare.draw(service, question, on_open=_open_alone)
+    elif question.is_asked:
+        _answer(service, question)
     else:
-        views.verdict(answer)
-    _results(service, columns=columns, answer=answer)
+        _welcome(service, release, question, facets=facets)
 
 
-def _form() -> dict[str, Any]:
-    with st.form("ask", border=False):
-        box, button = st.columns([6, 1], vertical_alignment="bottom")
-        box.text_input(
-            "Phrase", key="q", max_chars=LONGEST_PHRASE, label_visibility="collapsed",
-            placeholder="A disease, tissue, cell type, treatment or an accession, e.g. dilated cardiomyopathy",
-        )  # fmt: skip
-        button.form_submit_button("Search", type="primary", width="stretch", on_click=_close)
-        with st.expander("Options and filters"):
-            left, middle, right = st.columns(3)
-            mode = left.radio("Search", list(MODES), key="mode", horizontal=True)
-            k = left.number_input("Number of samples", 1, 500, 20, key="k")
-            tissue = middle.text_input("Tissue or source contains", key="tissue", placeholder="left ventricle, blood")
-            series = middle.text_input("Series", key="series", placeholder="GSE141910")
-            organism = right.text_input("Organism", key="organism", placeholder="Homo sapiens")
-            exclude = right.text_input(
-                "Leave out samples that mention", key="exclude", placeholder="cell line", max_chars=200
-            )
-    with st.container(horizontal=True, gap="small", key="examples"):
-        for example in EXAMPLES:
-            st.button(example, key=f"example-{example}", type="tertiary", on_click=_ask, args=(example,))
-    return {
-        "phrase": st.session_state.get("q", "").strip(), "mode": MODES[mode or "By meaning"], "k": int(k or 20),
-        "tissue": _words(tissue), "series": _words(series), "organism": _words(organism),
-        "exclude": (exclude or "").strip() or None,
-    }  # fmt: skip
-
-
-def _results(service: Service, *, columns: dict[str, Any], answer: dict[str, Any] | None) -> None:
-    hits = answer["hits"] if answer else []
-    lists, place = st.columns([11, 9], gap="medium")
+def _answer(service: Service, question: Question) -> None:
+    phrase, options = question.asked()
+    with st.spinner("Asking the atlas …", show_time=False):
+        answer = service.ask(Client.search, phrase, **options)
+        # A name says nothing as words, and the map scores a phrase, not a combination.
+        words = None if question.parts or hits.names_record(answer) else question.phrase
+        columns = service.ask(Client.map, words)
+    hits.verdict(answer, question)
+    found = answer["hits"]
+    if not found:
+        return
+    narrow = parts.is_phone()
+    lists, place = st.columns([3, 2], gap="medium")
+    order = [hit["sample"]["accession"] for hit in found]
+    with lists if narrow else place:  # on a phone what was opened stands above the list it was opened from
+        if question.opened:
+            _card(service, question, found=found, order=order)
     with lists:
-        if answer is None:
-            _clusters(service)
-        else:
-            tabs = st.tabs([f"Samples ({len(hits)})", f"Series ({len(answer['series'])})", "Clusters"])
-            with tabs[0]:
-                views.hits(hits, release=answer["release"], phrase=answer["query"], on_open=_open)
-            with tabs[1]:
-                views.series(answer["series"])
-            with tabs[2]:
-                _clusters(service)
+        _lists(service, answer, question)
     with place:
-        opened = st.session_state.get("opened")
-        if opened:
-            _card(service, opened)
-        views.map_chart(
-            columns, highlighted=[hit["sample"]["accession"] for hit in hits], opened=opened,
-            theme=_theme(), narrow=_is_phone(), on_open=_open,
+        views.atlas_map(
+            columns, key="map", title=f"Where the atlas answers {hits.asked_for(question)}", highlighted=order,
+            opened=question.opened or None, note="Rings: the hits." + (" Diamond: the open sample." if question.opened else ""),
+            height_px=430 if question.opened else 520, on_open=_open,
         )  # fmt: skip
 
 
-def _card(service: Service, accession: str) -> None:
+def _lists(service: Service, answer: Mapping[str, Any], question: Question) -> None:
+    names = {"samples": f"Samples ({len(answer['hits'])})", "series": f"Series ({len(answer['series'])})",
+             "clusters": "What they are"}  # fmt: skip
+    view = st.segmented_control(
+        "Show", VIEWS, format_func=lambda one: names[one], key="view", label_visibility="collapsed", required=True
+    )
+    stem = (hits.asked_for(question),)
+    turn = st.session_state.get("turn", 0)
+    if view == "series":
+        hits.series_table(
+            answer["series"],
+            key=f"series-{turn}",
+            release=service.release,
+            stem=("series", *stem),
+            on_open=_open_series,
+        )
+    elif view == "clusters":
+        hits.made_of(answer["hits"])
+    else:
+        key = f"hits-{turn}-{abs(hash((answer['release'], *stem, answer['mode'], len(answer['hits']))))}"
+        hits.table(answer["hits"], key=key, release=service.release, stem=stem, on_open=_open)
+
+
+def _card(service: Service, question: Question, *, found: Any, order: list[str]) -> None:
     try:
-        sample = _sample(service, accession)
+        sample = service.ask(Client.sample, question.opened)["sample"]
     except AtlasHTTPError as error:
-        st.warning(views.as_markdown(sentence(error, url=service.url)))
+        if error.status != 404:
+            raise
+        st.warning(as_markdown(sentence(error, url=service.url)))
         st.button("Close", key="close-missing", on_click=_close)
         return
-    views.card(sample, on_open=_open, on_close=_close)
+    hit = next((one for one in found if one["sample"]["accession"] == sample["accession"]), None)
+    card(service, sample, question, hit=hit, order=order, on_open=_open, on_close=_close, on_part=_add_part)
 
 
-def _clusters(service: Service) -> None:
+def _welcome(
+    service: Service, release: Mapping[str, Any], question: Question, *, facets: Mapping[str, Any] | None
+) -> None:  # fmt: skip
+    st.html(
+        f'<p class="ga-verdict"><b>{release["n_samples"]:,}</b> samples, grouped by similar expression. Ask for a phrase above, '
+        "take one of the examples, or click a point of the map.</p>"
+    )
+    if question.minus:
+        views.empty(
+            "So far the question only says what you want less of.", "Add a phrase or a sample you want more of."
+        )
+    left, place = st.columns([9, 11], gap="medium")
+    with left:
+        if question.opened:
+            _card(service, question, found=[], order=[])
+        if facets is not None:
+            for title, name in (("Tissue or source", "tissue"), ("Clusters", "cluster"), ("Organism", "organism")):
+                n_all = max(1, facets["n_samples"])
+                shares = [
+                    {"value": shorten(str(v["label"] or v["value"]), limit=60), "n": v["n"], "share": v["n"] / n_all}
+                    for v in facets[name]
+                ]
+                parts.share_bars(title, shares, most=7)
+    with place:
+        views.atlas_map(
+            service.ask(Client.map), key="map", title="Map of the atlas", opened=question.opened or None, height_px=560,
+            width_px=680, on_open=_open,
+        )  # fmt: skip
+
+
+def _facets(service: Service, question: Question) -> Mapping[str, Any] | None:
     try:
-        clusters = [dict(cluster) for cluster in service.ask(Client.clusters)]
-        chosen = views.clusters(clusters)
-        if chosen is not None:
-            views.cluster(dict(service.ask(Client.cluster, chosen)), on_open=_open)
+        return service.ask(Client.facets, **question.narrowed())
     except AtlasHTTPError as error:
-        st.warning(views.as_markdown(sentence(error, url=service.url)))
+        if error.code in ("unreachable", "unexpected_answer") or error.status == 410:
+            raise
+        return None
 
 
-def _ask(phrase: str) -> None:
-    st.session_state["q"] = phrase
-    _close()
+def _arrive() -> None:
+    """Take the question from the address if somebody followed it; one who comes back by the navigation finds the last one."""
+    state = st.session_state
+    if address.arrived("search"):
+        followed = Question.from_query(address.read, address.read_all)
+        last: Question | None = state.get("last question")
+        question = last if last is not None and followed == Question() else followed
+        ask.restore(question)
+        state["opened"], state["view"] = question.opened, question.view
 
 
-def _open(accession: str | None) -> None:
-    if accession:
-        st.session_state["opened"] = accession
+def _shown() -> Question:
+    """Return the question of the widgets together with the view, after they were drawn."""
+    return replace(
+        ask.held(), opened=st.session_state.get("opened", ""), view=st.session_state.get("view") or "samples"
+    )
+
+
+def _open(accession: str) -> None:
+    st.session_state["opened"] = accession
+
+
+def _open_alone(accession: str) -> None:
+    """Open a sample from a comparison: on its own page, as two answers leave no room for it."""
+    address.go("sample", accession=accession)
+
+
+def _open_series(accession: str) -> None:
+    address.go("series", accession=accession)
 
 
 def _close() -> None:
-    st.session_state.pop("opened", None)
-    for choice in ("choose-hit", "choose-central"):
-        st.session_state[choice] = None
+    st.session_state["opened"] = ""
+    st.session_state["turn"] = st.session_state.get("turn", 0) + 1  # a table of a new name has no selected row
 
 
-def _sample(service: Service, accession: str) -> dict[str, Any]:
-    found = dict(service.ask(Client.sample, accession)["sample"])
-    near = service.ask(Client.neighbors, accession, k=10, exclude_same_series=True)
-    return {**found, "neighbors": near["hits"]}
-
-
-def _words(text: str | None) -> tuple[str, ...]:
-    return tuple(word.strip()[:200] for word in (text or "").split(",") if word.strip())
-
-
-def _theme() -> Literal["light", "dark"]:
-    return "dark" if st.context.theme.type == "dark" else "light"
-
-
-def _is_phone() -> bool:
-    return "Mobi" in (st.context.headers.get("User-Agent") or "")
+def _add_part(sign: str, accession: str) -> None:
+    ask.add_part(sign, accession)
+    _close()
