@@ -168,11 +168,15 @@ class Atlas:
         ask = Ask(k, mode, filters or SampleFilter(), Spread(per_series, diversity))
         return search_parts(self.opened, parts, ask=ask)
 
-    def read_parts(self, phrase: str, *, plus: Sequence[str] = (), minus: Sequence[str] = ()) -> tuple[QueryPart, ...]:
-        """Return a phrase and its ``plus`` and ``minus`` as the parts :meth:`search_text` reads them as."""
+    def read_parts(
+        self, phrase: str | None, *, plus: Sequence[str] = (), minus: Sequence[str] = ()
+    ) -> tuple[QueryPart, ...]:
+        """Return a phrase, if there is one, and its ``plus`` and ``minus`` as the parts :meth:`search_text` reads them as."""
+        sides = read_sides(self.opened, plus=plus, minus=minus)
+        if phrase is None:
+            return tuple(sides)
         text = read_phrase(phrase, self.settings).text
-        first = QueryPart("text" if self.opened.samples.named(text) is None else "sample", text)
-        return (first, *read_sides(self.opened, plus=plus, minus=minus))
+        return (QueryPart("text" if self.opened.samples.named(text) is None else "sample", text), *sides)
 
     def similar_samples(
         self, accession: str, *, k: int = 20, exclude_same_series: bool = False, filters: SampleFilter | None = None
