@@ -118,10 +118,10 @@ def evidence(detail: Mapping[str, Any]) -> None:
         f'<p class="ga-said">The name comes from {METHODS.get(detail["label_method"], markup(detail["label_method"]))}. It was '
         "not read from the depositors' texts. z is how far a term stands above all terms of its vocabulary.</p>"
     )
-    _keyword_table(detail["evidence"], empty="No term stands out for this cluster, so its name says little.")
+    keyword_table(detail["evidence"], empty="No term stands out for this cluster, so its name says little.")
     if detail["keywords"]:
         with st.expander(f"Best terms of each vocabulary ({len(detail['keywords'])})"):
-            _keyword_table(detail["keywords"], empty="")
+            keyword_table(detail["keywords"], empty="")
     downloads.buttons(
         lambda: downloads.keyword_table(
             [*detail["evidence"], *detail["keywords"]], of=f"cluster {summary['cluster']}", release=detail["release"]
@@ -137,7 +137,8 @@ def evidence(detail: Mapping[str, Any]) -> None:
             st.code(str(detail.get("raw_reply") or ""), language=None, wrap_lines=True)
 
 
-def _keyword_table(keywords: Sequence[Mapping[str, Any]], *, empty: str) -> None:
+def keyword_table(keywords: Sequence[Mapping[str, Any]], *, empty: str) -> None:
+    """Show vocabulary terms with their scores."""
     if not keywords:
         st.caption(empty)
         return
