@@ -26,6 +26,9 @@ def build(
     limit: Annotated[int | None, typer.Option(min=1, help="Keep the first N samples.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of clusters, map and calibration.")] = 0,
     library: Annotated[list[str] | None, typer.Option(help="Vocabulary to match; repeatable (default: all).")] = None,
+    scan: Annotated[
+        list[str] | None, typer.Option("--scan", help="Vocabulary to sweep; repeatable (default: omim_expanded).")
+    ] = None,
     leiden: Annotated[
         str | None, typer.Option(help="Clustering engine: igraph or leidenalg (default: igraph).")
     ] = None,
@@ -64,6 +67,7 @@ def build(
         leiden=leiden,
         resolution=resolution,
         keyword_libraries=tuple(library) if library else None,
+        **({"scan_vocabularies": tuple(dict.fromkeys(scan))} if scan else {}),
     )
     builder = Builder(request, STAGES, force=force or (), progress=RichProgress())
     if dry_run:

@@ -1,7 +1,4 @@
-"""The order of a build, and nothing else.
-
-``scan_vocabulary`` has its place between ``label_clusters`` and ``load_catalog``.
-"""
+"""The order of a build, and nothing else."""
 
 from __future__ import annotations
 
@@ -18,6 +15,7 @@ from indexer.stages import (
     load_catalog,
     match_keywords,
     publish_release,
+    scan_vocabulary,
     write_captions,
 )
 
@@ -32,6 +30,7 @@ STAGES: tuple[Stage, ...] = (
     match_keywords.STAGE,
     calibrate_scores.STAGE,
     label_clusters.STAGE,
+    scan_vocabulary.STAGE,
     load_catalog.STAGE,
     publish_release.STAGE,
 )

@@ -35,6 +35,8 @@ class BuildRequest:
         Engine of the Leiden algorithm, ``igraph`` or ``leidenalg``; ``None``: the stage's own choice.
     resolution
         Resolution of the clusters; ``None``: the stage's own choice.
+    scan_vocabularies
+        Vocabularies swept over the clusters; none: lists can still be swept later.
     with_catalog
         Load the database; without it only lexical search and facets are missing.
     """
@@ -52,6 +54,7 @@ class BuildRequest:
     leiden: str | None = None
     resolution: float | None = None
     keyword_libraries: tuple[str, ...] | None = None
+    scan_vocabularies: tuple[str, ...] = ("omim_expanded",)
 
 
 class Advance(Protocol):

@@ -1,4 +1,4 @@
-"""A sweep on disk: ``scan.json``, ``terms.parquet``, ``clusters.parquet`` (terms x clusters), ``samples.parquet``, ``vectors.npy``.
+"""A sweep on disk: ``scan.json``, ``vectors.npy`` and the tables terms, clusters (terms x clusters) and samples in parquet.
 
 Terms stand in the order of their rank in every file. Written by builds into a release and by jobs into the home; a folder with
 ``scan.json`` is whole, for it is written last.
@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -28,7 +28,13 @@ _ROWS = 65_536
 
 
 def write_scan(
-    folder: Path, scan: Scan, *, terms: Sequence[str], sample_ids: pa.ChunkedArray, members: Members, summary: ScanSummary
+    folder: Path,
+    scan: Scan,
+    *,
+    terms: Sequence[str],
+    sample_ids: pa.ChunkedArray,
+    members: Members,
+    summary: ScanSummary,
 ) -> None:
     """Write a sweep into an empty folder.
 
@@ -51,8 +57,8 @@ def write_scan(
     write_json(folder / "scan.json", asdict(summary))
 
 
-def read_summary(folder: Path) -> ScanSummary:
-    """Read what a sweep says of itself.
+def read_summary(folder: Path, *, release: str) -> ScanSummary:
+    """Read what a sweep of a release says of itself; the file does not name the release, for its bytes are the release's.
 
     Raises
     ------
@@ -62,22 +68,31 @@ def read_summary(folder: Path) -> ScanSummary:
     try:
         raw: dict[str, Any] = json.loads((folder / "scan.json").read_text(encoding="utf-8"))
         calibration = ScanCalibration(**raw.pop("calibration"))
-        return ScanSummary(**{**raw, "templates": tuple(raw["templates"])}, calibration=calibration)
+        raw |= {"templates": tuple(raw["templates"]), "release": release}
+        return ScanSummary(**raw, calibration=calibration)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ArtifactError(
-            f"{folder} holds no complete scan ({error}). Run the scan again.", kind="corrupt", details={"folder": folder.name}
+            f"{folder} holds no complete scan ({error}). Run the scan again.",
+            kind="corrupt",
+            details={"folder": folder.name},
         ) from error
 
 
 def summarise(
-    scan: Scan, *, release: str, name: str, title: str, stored: str, created_at: str | None = None, n_duplicates: int = 0
+    scan: Scan,
+    *,
+    name: str,
+    title: str,
+    stored: Literal["release", "home"],
+    created_at: str | None = None,
+    n_duplicates: int = 0,
 ) -> ScanSummary:
     """Return what a sweep says of itself."""
     return ScanSummary(
-        release=release,
+        release="",
         name=name,
         title=title,
-        stored="home" if stored == "home" else "release",
+        stored=stored,
         n_terms=scan.q.size,
         n_clusters=scan.q_within.shape[1],
         n_samples=scan.streamed.sums.size,

@@ -1,10 +1,10 @@
 """The null of a sweep: how background terms behave that have nothing to do with the term under test.
 
 A term is compared with background terms of other meaning (cosine below .6) that are as loud as it is (nearest in mean and
-deviation of similarity). Leaving a term's relatives out of its null is right, but it makes every member of an extreme family look alone,
-and a sweep finds one of them too often. So a term's p-value is a second count: how many background terms, each tested against
-a null of its own in the same way, come out as far or further. ``Null.calibration`` measures it on held-out terms; the p-values
-of single clusters keep the first count, which is honest as it stands.
+deviation of similarity). Leaving a term's relatives out of its null is right, but it makes every member of an extreme family
+look alone, and a sweep finds one of them too often. So a term's p-value is a second count: how many background terms, each
+tested against a null of its own in the same way, come out as far or further. ``Null.calibration`` measures it on held-out
+terms; the p-values of single clusters keep the first count, which is honest as it stands.
 """
 
 from __future__ import annotations
@@ -110,9 +110,7 @@ class Null:
         """Return the statistic of terms from their mean z by cluster, (m,)."""
         return np.asarray(((effects - self._middle) / self._spread).max(axis=1))
 
-    def test(
-        self, vectors: np.ndarray, measured: TermEffects, *, step: Callable[[int], None] | None = None
-    ) -> Tests:
+    def test(self, vectors: np.ndarray, measured: TermEffects, *, step: Callable[[int], None] | None = None) -> Tests:
         """Test terms that are not of the background.
 
         Parameters
@@ -187,7 +185,7 @@ class Null:
         nearest = np.argpartition(distance, self._size - 1, axis=1)[:, : self._size]
         chosen = np.zeros_like(allowed)
         np.put_along_axis(chosen, nearest, True, axis=1)
-        return chosen & allowed
+        return np.asarray(chosen & allowed)
 
     def _count_block(self, terms: TermEffects, chosen: np.ndarray) -> tuple[np.ndarray, ...]:
         n = chosen.sum(axis=1)
@@ -209,7 +207,7 @@ class Null:
         above = n - np.stack([np.searchsorted(null, value, side="left") for null, value in columns], axis=1)
         for row, others in enumerate(_left_out(chosen)):
             above[row] -= (self.measured.effects[others] >= effects[row]).sum(axis=0)
-        return above
+        return np.asarray(above)
 
 
 @dataclass(frozen=True)
@@ -253,4 +251,3 @@ def _fitted(weights: np.ndarray, values: np.ndarray, *, squeeze: bool = False) -
 def _rank(keys: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """Return the add-one share of the sorted reference that is at most each key."""
     return add_one(np.searchsorted(reference, keys, side="right"), reference.size)
-
