@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -100,28 +101,65 @@ class Archs4Source(hdf5.Hdf5Samples):
 
     def blocks(self, rows: npt.NDArray[np.integer] | None = None, *, block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
         """Yield ``(source rows, matrix)`` in source order; see ``ExpressionSource.blocks``."""
+        for wanted, raw in self.raw_blocks(rows, block_bytes=block_bytes):
+            yield wanted, self._matrix(wanted, raw)
+
+    def raw_blocks(
+        self, rows: npt.NDArray[np.integer] | None = None, *, block_bytes: int = BLOCK_BYTES
+    ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[Any]]]:
+        """Yield ``(source rows, (m, n_genes) values as the file has them)`` in source order.
+
+        Only the chunks between the first and the last wanted sample of a block are read.
+        """
         wanted = check_rows(rows, n_samples=self.n_samples)
-        width = self._block_width(block_bytes)
+        width, chunk = self._block_width(block_bytes), self._chunk
         for start in range(0, self.n_samples, width):
             low, high = np.searchsorted(wanted, [start, start + width])
             if low < high:
-                yield wanted[low:high], self._read_block(start, min(start + width, self.n_samples), wanted[low:high])
+                mine = wanted[low:high]
+                first = max(start, int(mine[0]) // chunk * chunk)
+                last = min(start + width, self.n_samples, (int(mine[-1]) // chunk + 1) * chunk)
+                with hdf5.reading(str(self.path)):
+                    raw = self._data[first:last] if self._by_sample else self._data[:, first:last].T
+                    values = np.ascontiguousarray(raw[mine - first])
+                yield mine, values
 
-    def _read_block(self, start: int, stop: int, wanted: npt.NDArray[np.int64]) -> ExpressionMatrix:
+    def sample_fields(self, names: Sequence[str], *, rows: npt.NDArray[np.int64]) -> dict[str, list[str]]:
+        """Return text fields of the samples ``rows`` (increasing) by name; fields that the file lacks are left out."""
+        found = {}
         with hdf5.reading(str(self.path)):
-            raw = self._data[start:stop] if self._by_sample else self._data[:, start:stop].T
-            values = np.ascontiguousarray(raw[wanted - start], dtype=np.float32)
+            for name in names:
+                data = self._sample_data(name)
+                if data is not None:
+                    self._expect(len(data), self.n_samples, what=f"the sample field {name}", of="the accessions")
+                    found[name] = hdf5.read_strings_at(data, rows=rows)
+        return found
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the values in the file."""
+        kind: np.dtype[Any] = self._data.dtype
+        return kind
+
+    def _matrix(self, wanted: npt.NDArray[np.int64], raw: npt.NDArray[Any]) -> ExpressionMatrix:
+        values = np.ascontiguousarray(raw, dtype=np.float32)
+        with hdf5.reading(str(self.path)):
             measured = self._read_measured(wanted)
         ids = tuple(self.sample_ids[row] for row in wanted)
         declared = [self._units[row] for row in wanted]
         units = settle_units(values, declared=declared, sample_ids=ids, measured=measured)
         return ExpressionMatrix(values, self.genes, ids, units, measured, self.symbols)
 
+    @property
+    def _chunk(self) -> int:
+        """Samples that are stored, and therefore read, together."""
+        return int(self._data.chunks[0 if self._by_sample else 1]) if self._data.chunks else 1
+
     def _block_width(self, block_bytes: int) -> int:
         """Return the samples a block: whole chunks, near ``block_bytes``, never more than ``_WIDEST`` times that."""
         sample_bytes = max(1, len(self.genes) * max(4, self._data.dtype.itemsize))
         wanted = max(1, block_bytes // sample_bytes)
-        chunk = self._data.chunks[0 if self._by_sample else 1] if self._data.chunks else 1
+        chunk = self._chunk
         if chunk <= wanted:
             return int(wanted // chunk * chunk)
         if chunk <= wanted * _WIDEST:

@@ -151,6 +151,19 @@ def read_strings(data: h5py.Dataset, *, max_bytes: int | None = None, file_bytes
     return pa.chunked_array(chunks, type=pa.string())
 
 
+def read_strings_at(data: h5py.Dataset, *, rows: npt.NDArray[np.int64]) -> list[str]:
+    """Read the texts at increasing ``rows`` of a one-dimensional data set, a bounded number of texts at a time."""
+    if data.ndim != 1:
+        raise ValueError(f"{data.name} has {data.ndim} dimensions, expected 1")
+    found: list[str] = []
+    for start in range(0, data.shape[0], _STRING_BLOCK):
+        low, high = np.searchsorted(rows, [start, start + _STRING_BLOCK])
+        if low < high:
+            texts = data[int(rows[low]) : int(rows[high - 1]) + 1]
+            found += [_text(value) for value in texts[rows[low:high] - rows[low]].tolist()]
+    return found
+
+
 def _text(value: object) -> str:
     if isinstance(value, bytes):
         return value.decode("utf-8", errors="replace").rstrip("\0")

@@ -53,17 +53,13 @@ def read_h5ad_isolated(raw: bytes, *, name: str, unit: Unit | None, limits: Limi
         If it exceeds the limits.
     """
     request = {"name": name, "unit": unit, "limits": [limits.max_bytes, limits.max_expanded_bytes, limits.max_samples]}
-    root = str(Path(atlas.__file__).resolve().parent.parent)
-    inherited = os.environ.get("PYTHONPATH")
-    paths = os.pathsep.join([root, *([inherited] if inherited else [])])
-    environment = {**os.environ, "PYTHONPATH": paths, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     try:
         child = subprocess.run(
             [sys.executable, *_MODULE],
             input=json.dumps(request).encode() + b"\n" + raw,
             capture_output=True,
             timeout=_TIMEOUT_S,
-            env=environment,
+            env=child_environment(),
             check=False,
         )
     except subprocess.TimeoutExpired as error:
@@ -74,6 +70,14 @@ def read_h5ad_isolated(raw: bytes, *, name: str, unit: Unit | None, limits: Limi
             "The file is damaged; write it again with anndata 0.8 or newer."
         )
     return _unpack(child.stdout)
+
+
+def child_environment() -> dict[str, str]:
+    """Return the environment in which a child finds this package, wherever it was imported from, and keeps to one thread."""
+    root = str(Path(atlas.__file__).resolve().parent.parent)
+    inherited = os.environ.get("PYTHONPATH")
+    paths = os.pathsep.join([root, *([inherited] if inherited else [])])
+    return {**os.environ, "PYTHONPATH": paths, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 
 def _unpack(reply: bytes) -> ExpressionMatrix:
@@ -98,7 +102,8 @@ def _serve(stdin: BinaryIO, stdout: BinaryIO) -> None:
     request = json.loads(stdin.readline())
     limits = Limits(*request["limits"])
     unit = None if request["unit"] is None else Unit(request["unit"])
-    _bound_memory(limits)
+    # No more than an honest file within the limits needs.
+    bound_memory(_LIBRARY_BYTES + limits.max_bytes + 4 * limits.max_expanded_bytes)
     try:
         with H5adSource(Path(request["name"]), unit=unit, stream=io.BytesIO(stdin.read()), limits=limits) as source:
             blocks = [matrix for _, matrix in source.blocks()]
@@ -119,12 +124,11 @@ def _serve(stdin: BinaryIO, stdout: BinaryIO) -> None:
     stdout.flush()
 
 
-def _bound_memory(limits: Limits) -> None:
-    """Let the child take no more memory than an honest file within the limits needs."""
+def bound_memory(most: int) -> None:
+    """Let this process take at most ``most`` bytes of address space, where the system offers such a limit."""
     try:
         import resource
 
-        most = _LIBRARY_BYTES + limits.max_bytes + 4 * limits.max_expanded_bytes
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
     except (ImportError, ValueError, OSError):  # not offered here: the declared sizes are checked all the same
         return
