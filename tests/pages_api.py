@@ -130,13 +130,14 @@ class FakeAtlas:
 
     def explanation(self, row: int, query: dict[str, list[str]]) -> dict[str, Any]:
         genes = [
-            {"symbol": EVIL if self.evil and i == 0 else f"GENE{i}", "ensembl_id": f"ENSG{i:011d}", "contribution": 0.05 / (i + 1), "weight": 0.1}
+            {"symbol": EVIL if self.evil and i == 0 else f"GENE{i}", "ensembl_id": f"ENSG{i:011d}",
+             "contribution": 0.05 / (i + 1), "weight": 0.1}
             for i in range(8)
         ]  # fmt: skip
         against = [{"symbol": "AGAINST1", "ensembl_id": "ENSG00000000099", "contribution": -0.01, "weight": 0.2}]
         return {
-            "release": "made-up", "accession": self.accessions[row], "parts": [], "score": 0.41, "genes": genes, "against": against,
-            "n_genes": 64, "kept_weight": 0.82, "message": None,
+            "release": "made-up", "accession": self.accessions[row], "parts": [], "score": 0.41, "genes": genes,
+            "against": against, "n_genes": 64, "kept_weight": 0.82, "message": None,
         }  # fmt: skip
 
     def series_record(self, name: str) -> dict[str, Any] | None:
@@ -158,7 +159,7 @@ class FakeAtlas:
             "cluster": self.group.tolist(), "score": self.score(phrase).tolist() if phrase else None, "clusters": self.clusters(),
         }  # fmt: skip
 
-    def answer(self, path: str, query: dict[str, list[str]]) -> tuple[int, dict[str, Any]]:
+    def answer(self, path: str, query: dict[str, list[str]]) -> tuple[int, dict[str, Any]]:  # noqa: C901
         if query.get("release", ["made-up"]) == ["removed"]:
             return 410, _error("release_retired", "Release 'removed' was taken out of service.", {"release": "removed"})
         parts = [unquote(part) for part in path.strip("/").split("/")][1:]

@@ -65,6 +65,10 @@ class Service:
         """Return the answer as it is at this moment; nothing is kept, and the release is the caller's to name."""
         return method(_client(self.url), *args, **kwargs)
 
+    def forget(self) -> None:
+        """Drop every kept answer: after an edit everybody sees the new state."""
+        _answer.clear()
+
 
 def sentence(error: AtlasHTTPError, *, url: str) -> str:
     """Say in one or two sentences what went wrong and what to do."""
@@ -88,6 +92,4 @@ def _client(url: str) -> Client:
 
 @st.cache_resource(ttl=600, max_entries=400, show_spinner=False)
 def _answer(url: str, release: str, method: str, args: tuple[Any, ...], named: tuple[tuple[str, Any], ...]) -> Any:
-    question = getattr(_client(url), method)
-    pin = {"release": release} if release != _client(url).release()["release"] else {}
-    return question(*args, **dict(named), **pin)
+    return getattr(_client(url), method)(*args, **dict(named), release=release or None)

@@ -52,7 +52,8 @@ def test_any_words_survive_the_address(phrase: str, text: str, weight: float, va
 @pytest.mark.parametrize(
     "query",
     [
-        {"k": "many"}, {"k": "-3"}, {"k": "999999999"}, {"k": "nan"}, {"diversity": "nan"}, {"diversity": "inf"}, {"mode": "<script>"},
+        {"k": "many"}, {"k": "-3"}, {"k": "999999999"}, {"k": "nan"}, {"diversity": "nan"}, {"diversity": "inf"},
+        {"mode": "<script>"},
         {"view": "../"}, {"per_series": "1e9"}, {"cluster": "x"}, {"plus": "^"}, {"minus": "^9"}, {"plus": ["a"] * 100},
     ],
 )  # fmt: skip
