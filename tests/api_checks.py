@@ -6,6 +6,10 @@ from typing import Any
 
 import httpx
 
+TOKEN = "a token of the tests"
+"""Token of the administrator of a service under test."""
+AS_ADMINISTRATOR = {"Authorization": f"Bearer {TOKEN}"}
+
 
 def assert_named(response: httpx.Response, release: str = "one") -> None:
     assert response.headers["x-geo-atlas-release"] == release

@@ -423,7 +423,7 @@ class FakeBackend:
         """Heal what a test has broken."""
         self.database = None
         self.failing.clear()
-        self.jobs.away, self.labels.away = False, False
+        self.jobs.away, self.jobs.prompt, self.labels.away = False, False, False
         self.jobs.jobs.clear()
         self.jobs.clients.clear()
         self.labels.edits.clear()

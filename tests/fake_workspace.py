@@ -102,9 +102,10 @@ class FakeShelf:
 
 @dataclass
 class FakeJobs:
-    """A queue nobody works off; a test may finish a job by hand."""
+    """A queue nobody works off; a test may finish a job by hand, or have every job done at once (``prompt``)."""
 
     away: bool = False
+    prompt: bool = False
     jobs: dict[str, Job] = field(default_factory=dict)
     clients: dict[str, str] = field(default_factory=dict)
 
@@ -128,7 +129,7 @@ class FakeJobs:
         self.clients[job_id] = client
         shown = {**request, "terms": list(request["terms"][:20]), "n_terms": len(request["terms"])}
         self.jobs[job_id] = Job(job_id, kind, "queued", release, 0.0, None, NOW, None, None, None, shown, None, None)
-        return self.jobs[job_id]
+        return self.finish(job_id) if self.prompt else self.jobs[job_id]
 
     def get(self, job_id: str) -> Job:
         self._check()

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
+from api_checks import TOKEN
 from api_server import served
 from fake_atlas import FakeBackend
+from pydantic import SecretStr
 
 from api.main import create_app
 from atlas.release import write_pointer
@@ -18,7 +20,14 @@ from atlas.settings import Settings
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     home = tmp_path_factory.mktemp("home")
     write_pointer(home / "current", "one")
-    return Settings(home=home, upload_max_bytes=20_000, max_k=50, query_max_chars=200, upload_max_samples=3)
+    return Settings(
+        home=home,
+        upload_max_bytes=20_000,
+        max_k=50,
+        query_max_chars=200,
+        upload_max_samples=3,
+        admin_token=SecretStr(TOKEN),
+    )
 
 
 @pytest.fixture(scope="module")

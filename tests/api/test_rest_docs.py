@@ -8,6 +8,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from api_checks import TOKEN
+from fake_atlas import FakeBackend
 
 from api import errors as api_errors
 from api.errors import _HTTP_CODES, RETRY_AFTER_S, STATUS
@@ -27,30 +29,40 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", REST, re.DOTALL)
 
 
-def test_python_examples_run(base_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_python_examples_run(
+    base_url: str, backend: FakeBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend.jobs.prompt = True
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ATLAS_TOKEN", TOKEN)
     program = "\n".join(blocks("python"))
     assert program.count(ADDRESS) == 1
     exec(compile(program.replace(ADDRESS, base_url), "rest.md", "exec"), {})
 
 
-def test_shell_examples_run(base_url: str, tmp_path: Path) -> None:
+def test_shell_examples_run(base_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ATLAS_TOKEN", TOKEN)
     if shutil.which("curl") is None or shutil.which("bash") is None:
         pytest.skip("curl or bash is not installed")
     program = "\n".join(blocks("sh"))
-    assert program.count("curl -s ") >= 10
+    assert program.count("curl -s ") >= 40
     program = program.replace(ADDRESS, base_url).replace("curl -s ", "curl -sS --fail --noproxy '*' ")
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count('"release":"one"') >= 10
+    assert done.stdout.count('"release":"one"') >= 30
 
 
-def test_every_route_is_listed(http) -> None:  # type: ignore[no-untyped-def]
+def test_every_route_is_listed_and_shown(http) -> None:  # type: ignore[no-untyped-def]
+    examples = "\n".join(blocks("sh"))
     for path, item in http.get("/openapi.json").json()["paths"].items():
         for method in item:
             assert f"`{method.upper()} {path}`" in REST
+        shown = re.escape(path)
+        for name in re.findall(r"\\{\w+\\}", shown):
+            shown = shown.replace(name, r"[\w$.-]+")
+        assert re.search(rf'\$API{shown}["?]', examples), f"no curl example of {path}"
 
 
 @pytest.mark.parametrize("code", sorted(CODES))

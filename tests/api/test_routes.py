@@ -125,7 +125,7 @@ def test_unknown_address_is_404(http: httpx.Client, path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "path"), [("POST", "/v1/search"), ("GET", "/v1/transcriptomes/neighbors"), ("DELETE", "/v1/clusters/0")]
+    ("method", "path"), [("POST", "/v1/facets"), ("GET", "/v1/transcriptomes/neighbors"), ("DELETE", "/v1/clusters/0")]
 )
 def test_wrong_method_is_405_and_names_the_right_one(http: httpx.Client, method: str, path: str) -> None:
     response = http.request(method, path)

@@ -223,7 +223,7 @@ def test_upload_never_touches_the_disk_or_the_log(
     assert backend.atlas.matrices[-1].n_genes == 80_000
     assert "77000001" not in caplog.text
     assert "own.csv" not in caplog.text
-    assert any('"path": "/v1/transcriptomes/neighbors"' in record.message for record in caplog.records)
+    assert any('path="/v1/transcriptomes/neighbors"' in record.message for record in caplog.records)
 
 
 def test_json_limit_is_smaller_than_the_file_limit(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
