@@ -312,7 +312,7 @@ class ScanCalibration:
 class ScanSummary:
     """A sweep of a vocabulary over the atlas, as listed. ``name`` is the vocabulary's, or the key of an ad-hoc list.
 
-    ``n_duplicates`` counts terms of the list that stood in it before; they are swept once.
+    ``n_duplicates`` counts terms of the list that stood in it before and were swept once; ``duplicates`` names the first.
     """
 
     release: str
@@ -328,6 +328,7 @@ class ScanSummary:
     calibration: ScanCalibration
     created_at: str | None = None
     n_duplicates: int = 0
+    duplicates: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -160,7 +160,7 @@ def _sweep_into(
         title=title,
         stored="home",
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        n_duplicates=len(wanted.duplicates),
+        duplicates=wanted.duplicates,
     )
     ids = release.table("samples.parquet", columns=["sample_id"])["sample_id"]
     write_scan(folder, scan, terms=wanted.terms, sample_ids=ids, members=members, summary=summary)

@@ -25,6 +25,7 @@ from atlas.scans.sweep import Scan
 
 TABLES = ("terms", "clusters", "samples")
 _ROWS = 65_536
+_NAMED = 20  # duplicates named
 
 
 def write_scan(
@@ -68,7 +69,8 @@ def read_summary(folder: Path, *, release: str) -> ScanSummary:
     try:
         raw: dict[str, Any] = json.loads((folder / "scan.json").read_text(encoding="utf-8"))
         calibration = ScanCalibration(**raw.pop("calibration"))
-        raw |= {"templates": tuple(raw["templates"]), "release": release}
+        raw |= {name: tuple(raw[name]) for name in ("templates", "duplicates")}
+        raw["release"] = release
         return ScanSummary(**raw, calibration=calibration)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ArtifactError(
@@ -85,7 +87,7 @@ def summarise(
     title: str,
     stored: Literal["release", "home"],
     created_at: str | None = None,
-    n_duplicates: int = 0,
+    duplicates: Sequence[str] = (),
 ) -> ScanSummary:
     """Return what a sweep says of itself."""
     return ScanSummary(
@@ -101,7 +103,8 @@ def summarise(
         templates=SCAN_TEMPLATES,
         calibration=scan.calibration,
         created_at=created_at,
-        n_duplicates=n_duplicates,
+        n_duplicates=len(duplicates),
+        duplicates=tuple(duplicates[:_NAMED]),
     )
 
 

@@ -82,6 +82,19 @@ class ScanShelf:
         cells = _cells_of(folder, [row], n_clusters=summary.n_clusters).sort_by([("effect", "descending")])
         return ScanTermReport(summary, _term(record, labels), tuple(_cell(one, labels) for one in cells.to_pylist()))
 
+    def cluster(self, name: str, cluster: int, *, n_top: int | None = None) -> tuple[ScanCell, ...]:
+        """Return the terms of a sweep in one cluster, largest effect first; all of them, or the first ``n_top``."""
+        folder = self._folder(name)
+        n_clusters, labels = self._summary(folder).n_clusters, self._own()
+        if not 0 <= cluster < n_clusters:
+            raise NotFoundError(
+                f"There is no cluster {cluster}; this release has clusters 0 to {n_clusters - 1}.",
+                details={"cluster": cluster, "n_clusters": n_clusters},
+            )
+        cells = pq.read_table(folder / "clusters.parquet", filters=[("cluster", "=", cluster)])
+        best = cells.sort_by([("effect", "descending")]).slice(0, n_top)
+        return tuple(_cell(one, labels) for one in best.to_pylist())
+
     def matrix(self, name: str, *, max_terms: int = 60) -> ScanMatrix:
         """Return the best ``max_terms`` terms x all clusters, similar ones beside each other."""
         folder = self._folder(name)
