@@ -85,6 +85,8 @@ class LabelEdits:
             edit_id = connection.scalar(made.returning(LabelEditRow.edit_id))
             connection.execute(ended.values(superseded_by=edit_id))
             row = connection.execute(_query().where(LabelEditRow.edit_id == edit_id)).one()
+        with self._guard:
+            self._places[members.content_key, key] = (cluster, 1.0)
         return _edit(row, place=(cluster, 1.0))
 
     def remove(self, edit_id: int, *, author: str) -> None:

@@ -16,6 +16,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from atlas.answers import Job
@@ -45,6 +46,7 @@ IDLE_S = 60.0
 
 _LOOK_S = 0.5
 _GRAVE = ".expired-"
+_LEFT_S = 86_400.0
 
 Watch = Callable[[float, str | None], None]
 
@@ -169,11 +171,18 @@ def expire(jobs: Jobs, settings: Settings, *, kinds: Mapping[str, JobKind] = KIN
         return True
 
     n = jobs.expire(remove)
-    for grave in (settings.home_path / SCANS).glob(f"*/{_GRAVE}*"):
-        shutil.rmtree(grave, ignore_errors=True)
+    _sweep_up(settings.home_path / SCANS)
     if n:
         logger.info("%d expired results removed", n)
     return n
+
+
+def _sweep_up(scans: Path) -> None:
+    """Remove what is no result any more, and half results of workers that were killed long ago."""
+    for left in scans.glob("*/.*"):
+        with contextlib.suppress(OSError):
+            if left.name.startswith(_GRAVE) or time.time() - left.stat().st_mtime > _LEFT_S:
+                shutil.rmtree(left)
 
 
 class _Bench:

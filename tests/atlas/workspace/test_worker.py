@@ -257,10 +257,11 @@ def test_expired_results_go_with_their_folders(place: Place, tmp_path: Path) -> 
     with place.database.begin() as connection:
         past = text("UPDATE app.jobs SET expires_at = now() - interval '1 s' WHERE job_id = :id")
         connection.execute(past, {"id": old.job_id})
-    left = tmp_path / "scans" / "tiny" / ".expired-left-1"
-    left.mkdir()
+    for name in (".expired-left-1", ".young-1.tmp", ".killed-2.tmp"):
+        (tmp_path / "scans" / "tiny" / name).mkdir()
+    os.utime(tmp_path / "scans" / "tiny" / ".killed-2.tmp", (0, 0))
     assert expire(place.jobs, place.settings, kinds=kinds) == 1
-    assert [path.name for path in (tmp_path / "scans" / "tiny").iterdir()] == ["young"]
+    assert {path.name for path in (tmp_path / "scans" / "tiny").iterdir()} == {"young", ".young-1.tmp"}
     assert place.jobs.get(old.job_id).status == "expired"
     assert place.jobs.get(young.job_id).status == "done"
 
