@@ -12,10 +12,8 @@ from atlas.errors import InputError
 from atlas.expression.matrix import ExpressionMatrix
 from atlas.hits import make_hits, roll_up
 from atlas.opened import Opened
+from atlas.placement import N_NEIGHBOURS, place
 from atlas.queries import check_k
-
-N_PLACING_NEIGHBOURS = 15
-"""Nearest samples that decide where a user's transcriptome lies on the map: the k of the neighbour graph."""
 
 
 def similar_samples(
@@ -61,7 +59,7 @@ def search_expression(
     _exclude(opened, allowed, exclude_series)
     report = CoverageReport(**{name: getattr(coverage, name) for name in CoverageReport.__dataclass_fields__})
     found = opened.index.search(vectors, k, allowed=allowed)
-    around = opened.index.search(vectors, min(N_PLACING_NEIGHBOURS, len(opened.samples)))
+    around = opened.index.search(vectors, min(N_NEIGHBOURS, len(opened.samples)))
     return tuple(
         _result(
             opened,
@@ -108,11 +106,6 @@ def _exclude(opened: Opened, allowed: np.ndarray, series: Sequence[str]) -> None
 
 
 def _place(opened: Opened, rows: np.ndarray) -> Position:
-    """Return the mean place of those nearest samples that lie in the cluster most of them belong to."""
     samples = opened.samples
-    clusters = samples.cluster[rows]
-    cluster = int(np.bincount(clusters).argmax())
-    chosen = rows[clusters == cluster]
-    return Position(
-        float(samples.x[chosen].mean()), float(samples.y[chosen].mean()), cluster, samples.names.label(cluster)
-    )
+    found = place(rows, x=samples.x, y=samples.y, cluster=samples.cluster)
+    return Position(found.x, found.y, found.cluster, samples.names.label(found.cluster))

@@ -1,4 +1,4 @@
-"""Make every table of ``docs/measurements.md``, each by the command it names.
+"""Make every table of ``docs/measurements.md`` and its pages, each by the command it names.
 
 Run: make bench ARGS="--data DATA"   (about 15 minutes on 2 cores; --out to write elsewhere)
 """
@@ -20,7 +20,8 @@ ROOT = Path(__file__).resolve().parent.parent
 INTRODUCTION = """# Measurements
 
 Each table names the command that makes it; all of them: `make bench ARGS="--data DATA"`. Timings inform, they are of one
-machine at one time: {machine}. Phrases against curated labels have [a page of their own](measurements-phrases.md).
+machine at one time: {machine}. Phrases against curated labels have [a page of their own](measurements-phrases.md), and so have
+[places on the map](measurements-placement.md).
 
 `DATA` is a folder with `corpora/counts.h5` and `corpora/tpm.h5` (2,399 real samples of 68 series, ARCHS4 layout).
 """
@@ -116,6 +117,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as work:
         os.chmod(work, 0o755)  # as root, the embedded database runs as another user and must reach its home
         args.out.write_text(measure(data, Path(work)), encoding="utf-8")
+        page = args.out.with_name("measurements-placement.md")
+        capture(["benchmarks.placement", "--home", str(Path(work) / "demo"), "--out", str(page)])
     if not args.skip_phrases:
         page = args.out.with_name("measurements-phrases.md")
         capture(["benchmarks.phrases", "--data", str(data), "--grid", "--out", str(page)])
