@@ -3,8 +3,9 @@
 ``per_series`` keeps at most so many hits of each series, going deeper down the ranking until enough are found. ``diversity``
 trades relevance against likeness to the hits already chosen. Both keep the first rank as it is.
 
-Source: maximal marginal relevance after Carbonell and Goldstein (1998), relevance scaled to [0, 1] over the candidates, for
-cosines of phrases span a tenth of what cosines of samples do.
+Source: maximal marginal relevance after Carbonell and Goldstein (1998). Both sides are scaled over the candidates, for samples
+of one tissue all have cosines near 1 with each other and nearly the same cosine with a phrase: relevance from the last candidate
+(0) to the first (1), likeness from the candidate least like the first hit (0) to the same vector (1).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ MAX_DIVERSE_K = 1_000
 """Most hits that can be chosen by likeness to one another: each choice looks at all candidates again."""
 _CANDIDATES = 200
 _DEEPEN = 8
+_MIN_WIDTH = 1e-6
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,8 @@ def _marginal(ranked: Ranked, room: _Room, *, k: int, diversity: float, store: V
     width = float(relevance[0] - relevance[-1])
     relevance = (relevance - relevance[-1]) / width if width > 0 else np.ones(relevance.size)
     vectors = store.rows(ranked.rows)
-    nearest = np.full(relevance.size, -1.0)
+    lowest = float((vectors @ vectors[0]).min())
+    nearest = np.zeros(relevance.size)
     open_ = np.ones(relevance.size, dtype=bool)
     chosen: list[int] = []
     best = 0  # the first rank stays
@@ -125,7 +128,8 @@ def _marginal(ranked: Ranked, room: _Room, *, k: int, diversity: float, store: V
         open_[best] = False
         if room.take(int(ranked.rows[best])):
             chosen.append(int(ranked.rows[best]))
-            nearest = np.maximum(nearest, vectors @ vectors[best])
+            likeness = (vectors @ vectors[best] - lowest) / max(1.0 - lowest, _MIN_WIDTH)
+            nearest = np.maximum(nearest, likeness)
         if not open_.any():
             break
         gain = (1.0 - diversity) * relevance - diversity * nearest

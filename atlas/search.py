@@ -143,8 +143,8 @@ def _read(opened: Opened, part: QueryPart) -> Part:
 
 
 def vector_of(opened: Opened, rows: np.ndarray) -> np.ndarray:
-    """Return the vector of one sample, or the re-normalised mean of several, (dim,) float32."""
-    return opened.store.rows(rows)[0] if rows.size == 1 else opened.clusters.centroid(rows)
+    """Return the unit vector of one sample, or of the mean of several, (dim,) float32."""
+    return opened.clusters.centroid(rows)
 
 
 def _search_around(opened: Opened, query: Phrase, named: np.ndarray, *, ask: Ask) -> SearchResult:
