@@ -92,11 +92,11 @@ class FakeLandscape(FakeAtlas):
         return {
             "release": "made-up", "name": name, "title": "OMIM Expanded" if name == "omim_expanded" else "My terms",
             "stored": "release" if name == "omim_expanded" else "home", "n_terms": n_terms,
-            "n_clusters": len(self.clusters()), "n_samples": self.n, "n_significant": min(15, n_terms), "n_background": 5432,
+            "n_clusters": len(self.clusters()), "n_samples": self.n, "n_significant": min(12, n_terms), "n_background": 5432,
             "templates": ["{x}", "A sample of {x}"], "created_at": "2026-01-01T00:00:00+00:00",
             "calibration": {
                 "n_held_out": 1000, "ks_statistic": 0.021, "ks_p_value": 0.77, "share_below_05": 0.052, "share_below_01": 0.011,
-                "share_below_001": 0.001, "n_null_sweeps": 200, "share_of_null_sweeps": 0.035,
+                "share_below_001": 0.001, "n_null_sweeps": 200, "share_of_null_sweeps": 0.035, "share_of_null_terms": 0.04,
             },
         }  # fmt: skip
 
@@ -110,7 +110,8 @@ class FakeLandscape(FakeAtlas):
                 "term": TERMS[row], "rank": row + 1, "statistic": float(line[best]), "effect": float(line[best]), "p_value": p,
                 "p_gaussian": p / 2, "q_value": min(1.0, p * 4), "share_answering": 0.12 if row < 15 else 0.01,
                 "top_cluster": clusters[best]["cluster"], "top_cluster_label": clusters[best]["label"], "n_background": 4321,
-                "mean_similarity": 0.1, "sd_similarity": 0.05,
+                "mean_similarity": 0.1, "sd_similarity": 0.05, "selected": row < 12,
+                "descriptive": clusters[best]["n_series"] < 3,
             })  # fmt: skip
         return made
 
@@ -119,12 +120,12 @@ class FakeLandscape(FakeAtlas):
         cells = []
         for effect, cluster in zip(line.tolist(), clusters, strict=True):
             descriptive = cluster["n_series"] < 3
-            tested = row < 15 and not descriptive
+            within = 0.001 if effect > 1 else 0.6
             cells.append({
                 "term": TERMS[row], "cluster": cluster["cluster"], "cluster_label": cluster["label"], "effect": effect,
                 "low": None if descriptive else effect - 0.4, "high": None if descriptive else effect + 0.5,
                 "p_value": 0.0002 if effect > 1 else 0.4, "p_gaussian": 0.0001 if effect > 1 else 0.42,
-                "q_value": (0.001 if effect > 1 else 0.6) if tested else None, "n_samples": cluster["n_samples"],
+                "q_value": within if row < 12 else None, "q_within": within, "n_samples": cluster["n_samples"],
                 "n_studies": cluster["n_series"], "descriptive": descriptive, "share_answering": 0.4 if effect > 1 else 0.01,
             })  # fmt: skip
         return sorted(cells, key=lambda cell: -cell["effect"])
@@ -137,7 +138,8 @@ class FakeLandscape(FakeAtlas):
         return {
             "summary": self.summary(), "terms": list(TERMS), "clusters": [c["cluster"] for c in clusters],
             "cluster_labels": [c["label"] for c in clusters], "effects": effects.tolist(),
-            "q_values": [[known[term, c["cluster"]] for c in clusters] for term in TERMS],
+            "q_values": [[known[term, c["cluster"]]["q_value"] for c in clusters] for term in TERMS],
+            "q_within": [[known[term, c["cluster"]]["q_within"] for c in clusters] for term in TERMS],
         }  # fmt: skip
 
     def scan(self, name: str, rest: list[str]) -> tuple[int, dict[str, Any]]:
@@ -185,10 +187,34 @@ class FakeLandscape(FakeAtlas):
                 return self.members(int(number), query)
             case ["clusters", number] if int(number) not in {c["cluster"] for c in self.clusters()}:
                 return 404, error("not_found", f"There is no cluster {number}.", {})
+            case ["releases", "current"]:
+                return 200, self.report()
             case ["map"] if "scan" in query:
                 made = self.map(None)
                 return 200, {**made, "score": (self.score("heart") * 10).tolist()}
         return super().answer(path, query)
+
+    def report(self) -> dict[str, Any]:
+        """Return what the made-up release is made of."""
+        stages = [
+            ("ingest_samples", {"zero_counts": 12}, {}),
+            (
+                "build_index",
+                {},
+                {"recall": {"phrases@10": 1.0, "rows@100": 0.993}, "n_queries": {"phrases": 500, "rows": 500}},
+            ),
+            ("calibrate_scores", {}, {"n_phrases": 647, "n_pairs": 18_282}),
+            ("cluster_samples", {}, {"n_clusters": len(self.clusters()), "modularity": 0.87}),
+            ("label_clusters", {}, {"single_study": 4}),
+        ]
+        return {
+            "release": "made-up", "created_at": "2026-01-01T00:00:00+00:00", "schema_version": "1.0", "n_samples": self.n,
+            "dim": 384,
+            "model_hash": "m" * 64, "content_key": "c" * 64, "seed": 0, "git_sha": None, "verified": 1.0,
+            "versions": {"geo-atlas": "0.1"},
+            "stages": [{"name": name, "n_in": self.n, "n_out": self.n, "dropped": dropped, "notes": notes}
+                       for name, dropped, notes in stages],
+        }  # fmt: skip
 
     def members(self, cluster: int, query: dict[str, list[str]]) -> tuple[int, dict[str, Any]]:
         rows = np.flatnonzero(self.group == cluster)
@@ -232,6 +258,9 @@ class FakeLandscape(FakeAtlas):
                 return 200, self.jobs[job_id]
             case (("PUT" | "DELETE"), ["clusters", number, "label"]):
                 return self.edit(method, int(number), headers, sent)
+            case "POST", ["keywords"]:
+                words = [{"library": "ARCHS4_Tissues", "term": "HEART", "score": 0.4, "z": 3.1}]
+                return 200, {"release": "made-up", "n_samples": len(sent["accessions"]), "keywords": words}
             case "POST", ["transcriptomes", "neighbors"]:
                 return self.transcriptomes(headers, body)
         return 404, error("not_found", "There is nothing at this address.", {})

@@ -32,6 +32,7 @@ _INK = {"light": "#1d2733", "dark": "#eef2f5"}
 _PALE = {"light": "#8a949e", "dark": "#87919b"}
 _PAPER = {"light": "#ffffff", "dark": "#14171b"}
 _ACCENT = {"light": "#b3470a", "dark": "#ffab66"}
+_FEW = " (fewer than 3 studies)"
 _FONT = '"Source Sans", "Source Sans Pro", sans-serif'
 _STILL: dict[str, Any] = {
     "dragmode": False, "clickmode": "event+select", "hovermode": "closest", "hoverlabel": {"align": "left", "namelength": 0},
@@ -42,13 +43,14 @@ _CONTROL = {code: None for code in range(32) if code not in (9, 10, 13)} | {0xFF
 
 @dataclass(frozen=True)
 class Grid:
-    """The part of a matrix that is drawn, in the matrix' own order; ``effects`` and ``q_values`` are rows of terms."""
+    """The part of a matrix that is drawn, in the matrix' own order; effects and q-values are rows of terms."""
 
     terms: tuple[str, ...]
     clusters: tuple[int, ...]
     labels: tuple[str, ...]
     effects: tuple[tuple[float, ...], ...]
     q_values: tuple[tuple[float | None, ...], ...]
+    q_within: tuple[tuple[float, ...], ...]
 
     @property
     def limit(self) -> float:
@@ -74,6 +76,7 @@ def take_grid(
         Terms by rank, where a ranking is at hand; else the largest effect of a term decides.
     """
     terms, effects = matrix["terms"], matrix["effects"]
+    within = matrix.get("q_within") or [[1.0] * len(matrix["clusters"])] * len(terms)
     place = {term: rank for rank, term in enumerate(best)}
     keys = [
         (term not in always, place.get(term, len(place)), -max(row, default=0.0))
@@ -88,6 +91,7 @@ def take_grid(
         labels=tuple(matrix["cluster_labels"][column] for column in columns),
         effects=tuple(tuple(effects[row][column] for column in columns) for row in rows),
         q_values=tuple(tuple(matrix["q_values"][row][column] for column in columns) for row in rows),
+        q_within=tuple(tuple(within[row][column] for column in columns) for row in rows),
     )
 
 
@@ -99,12 +103,12 @@ def heatmap_figure(
     theme: Theme = "light",
     narrow: bool = False,
 ) -> go.Figure:
-    """Return the heat map: colour the mean z, a dot where q < .05 within the term.
+    """Return the heat map: colour the mean z, a dot where q < .05, a ring where it is so for the term alone.
 
     Parameters
     ----------
     descriptive
-        Clusters of fewer than 3 studies; their names carry a dagger and they are never tested.
+        Clusters of fewer than 3 studies; their names carry a dagger.
     selected
         Terms that are significant over the sweep; their names are bold.
     narrow
@@ -151,26 +155,20 @@ def heatmap_figure(
 def forest_figure(cells: Sequence[Mapping[str, Any]], *, theme: Theme = "light", narrow: bool = False) -> go.Figure:
     """Return one term's clusters as points with their 95 % intervals over studies, best first.
 
-    Filled: q < .05; hollow: not significant; grey diamonds: descriptive (fewer than 3 studies), never tested.
+    Filled: q < .05; accented but hollow: q < .05 for the term alone; diamonds: fewer than 3 studies, hence no interval.
     """
     rows = list(range(len(cells)))
     figure = go.Figure()
-    kinds = [_kind(cell) for cell in cells]
-    for kind, symbol, colour in (
-        ("significant", "circle", _ACCENT[theme]),
-        ("tested", "circle-open", _INK[theme]),
-        ("descriptive", "diamond-open", _PALE[theme]),
-    ):
+    kinds = [(strength(cell["q_value"], cell["q_within"]), bool(cell["descriptive"])) for cell in cells]
+    for kind in sorted(set(kinds), key=list(_LOOKS).index):
+        shape, dark, legend = _LOOKS[kind]
+        colour = _ACCENT[theme] if dark else _INK[theme]
         mine = [row for row in rows if kinds[row] == kind]
-        if not mine:
-            continue
-        span = [
-            (cells[row]["low"], cells[row]["effect"], cells[row]["high"]) for row in mine
-        ]  # no interval: a single study
+        span = [(cells[row]["low"], cells[row]["effect"], cells[row]["high"]) for row in mine]
         figure.add_trace(
             go.Scatter(
-                x=[mean for _, mean, _ in span], y=mine, mode="markers", name=_KIND_NAMES[kind],
-                marker={"symbol": symbol, "size": 9, "color": colour, "line": {"width": 1.6}},
+                x=[mean for _, mean, _ in span], y=mine, mode="markers", name=legend,
+                marker={"symbol": shape, "size": 9, "color": colour, "line": {"width": 1.6}},
                 error_x={
                     "type": "data", "symmetric": False, "thickness": 1.4, "width": 0, "color": colour,
                     "array": [0.0 if high is None else high - mean for _, mean, high in span],
@@ -196,7 +194,22 @@ def forest_figure(cells: Sequence[Mapping[str, Any]], *, theme: Theme = "light",
     return figure
 
 
-_KIND_NAMES = {"significant": "q < .05", "tested": "not significant", "descriptive": "fewer than 3 studies"}
+_LOOKS = {
+    ("claimed", False): ("circle", True, "q < .05"),
+    ("claimed", True): ("diamond", True, "q < .05, fewer than 3 studies"),
+    ("alone", False): ("circle-open", True, "q < .05 for this term alone"),
+    ("alone", True): ("diamond-open", True, "the same, fewer than 3 studies"),
+    ("none", False): ("circle-open", False, "not significant"),
+    ("none", True): ("diamond-open", False, "not significant, fewer than 3 studies"),
+}
+"""Symbol, whether it is accented, and its name in the legend, of (strength, descriptive)."""
+
+
+def strength(q_value: float | None, q_within: float) -> Literal["claimed", "alone", "none"]:
+    """Return whether a cell is significant over the whole scan, only for a question about its term alone, or not at all."""
+    if q_value is not None and q_value < SIGNIFICANT:
+        return "claimed"
+    return "alone" if q_within < SIGNIFICANT else "none"
 
 
 def cell_hover(cell: Mapping[str, Any]) -> str:
@@ -204,8 +217,10 @@ def cell_hover(cell: Mapping[str, Any]) -> str:
     lines = [f"<b>{chart_text(cell['cluster_label'])}</b>", chart_text(cell["term"]), f"effect {cell['effect']:.2f}"]
     if cell["low"] is not None and cell["high"] is not None:
         lines[-1] += f" ({cell['low']:.2f} to {cell['high']:.2f})"
-    lines.append(f"q {cell['q_value']:.2g}" if cell["q_value"] is not None else _untested(cell["descriptive"]))
-    lines.append(f"{cell['n_samples']:,} samples of {cell['n_studies']:,} studies")
+    lines.append(_q_text(cell["q_value"], cell["q_within"]))
+    lines.append(
+        f"{cell['n_samples']:,} samples of {cell['n_studies']:,} studies" + (_FEW if cell["descriptive"] else "")
+    )
     return "<br>".join(lines)
 
 
@@ -238,16 +253,18 @@ def heatmap_svg(grid: Grid, *, title: str, descriptive: Collection[int] = (), se
                 parts.append(
                     f'<circle cx="{x + cell_w / 2 - 0.5}" cy="{y + cell_h / 2 - 0.5}" r="2.6" stroke="#ffffff"/>'
                 )
-    foot = f"Colour: mean z, from -{grid.limit:.2f} (blue) to {grid.limit:.2f} (orange). Dot: q < .05. † fewer than 3 studies."
+    foot = f"Colour: mean z, from -{grid.limit:.2f} (blue) to {grid.limit:.2f} (orange). Dot: q < .05; ring: for the term alone."
     parts.append(f'<text x="8" y="{height - 16}">{_xml(foot)}</text></svg>')
     return "\n".join(parts)
 
 
 def _cell_marks(grid: Grid, *, descriptive: Collection[int], theme: Theme) -> list[go.Scatter]:
-    """Return one trace that is clicked and hovered but not seen, and the dots of the significant cells."""
+    """Return the marks of the significant cells, and one trace that is clicked and hovered but not seen."""
     cells = [(row, column) for row in range(len(grid.terms)) for column in range(len(grid.clusters))]
-    marked = [(row, column) for row, column in cells if _is_significant(grid.q_values[row][column])]
-    clickable = cells if len(cells) <= MOST_CELLS else marked
+    found = {cell: strength(grid.q_values[cell[0]][cell[1]], grid.q_within[cell[0]][cell[1]]) for cell in cells}
+    dots = [cell for cell in cells if found[cell] == "claimed"]
+    rings = [cell for cell in cells if found[cell] == "alone"]
+    clickable = cells if len(cells) <= MOST_CELLS else dots + rings
 
     def trace(wanted: Sequence[tuple[int, int]], **look: Any) -> go.Scatter:
         solid = {"marker": {"opacity": look["marker"]["opacity"]}}
@@ -260,9 +277,13 @@ def _cell_marks(grid: Grid, *, descriptive: Collection[int], theme: Theme) -> li
             **look,
         )
 
-    dot = {"size": 6, "color": _INK[theme], "line": {"color": _PAPER[theme], "width": 1.2}, "opacity": 1.0}
+    dot = {"size": 6.5, "color": _INK[theme], "line": {"color": _PAPER[theme], "width": 1.3}, "opacity": 1.0}
+    halo = {"symbol": "circle-open", "size": 7, "color": _PAPER[theme], "line": {"width": 3.2}, "opacity": 1.0}
+    ring = {"symbol": "circle-open", "size": 7, "color": _INK[theme], "line": {"width": 1.4}, "opacity": 1.0}
     return [
-        trace(marked, marker=dot, hoverinfo="skip"),
+        trace(dots, marker=dot, hoverinfo="skip"),
+        trace(rings, marker=halo, hoverinfo="skip"),
+        trace(rings, marker=ring, hoverinfo="skip"),
         trace(
             clickable,
             marker={"symbol": "square", "size": 15, "opacity": 0.0},
@@ -274,26 +295,15 @@ def _cell_marks(grid: Grid, *, descriptive: Collection[int], theme: Theme) -> li
 
 
 def _grid_hover(grid: Grid, row: int, column: int, descriptive: Collection[int]) -> str:
-    q_value = grid.q_values[row][column]
-    test = f"q {q_value:.2g}" if q_value is not None else _untested(grid.clusters[column] in descriptive)
+    few = _FEW if grid.clusters[column] in descriptive else ""
     return (
-        f"<b>{chart_text(grid.terms[row])}</b><br>{chart_text(grid.labels[column])}<br>"
-        f"effect {grid.effects[row][column]:.2f} · {test}"
+        f"<b>{chart_text(grid.terms[row])}</b><br>{chart_text(grid.labels[column])}{few}<br>"
+        f"effect {grid.effects[row][column]:.2f} · {_q_text(grid.q_values[row][column], grid.q_within[row][column])}"
     )
 
 
-def _kind(cell: Mapping[str, Any]) -> str:
-    if cell["descriptive"]:
-        return "descriptive"
-    return "significant" if _is_significant(cell["q_value"]) else "tested"
-
-
-def _untested(descriptive: bool) -> str:
-    return "not tested: fewer than 3 studies" if descriptive else "not tested: the term is not significant"
-
-
-def _is_significant(q_value: float | None) -> bool:
-    return q_value is not None and q_value < SIGNIFICANT
+def _q_text(q_value: float | None, q_within: float) -> str:
+    return f"q {q_value:.2g}" if q_value is not None else f"q {q_within:.2g} for this term alone"
 
 
 def _headed(grid: Grid, column: int, descriptive: Collection[int], *, limit: int) -> str:

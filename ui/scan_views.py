@@ -9,11 +9,14 @@ import numpy as np
 import streamlit as st
 
 from ui import downloads, parts, scan_words
-from ui.heatmap import Grid, forest_figure, heatmap_figure, heatmap_svg
+from ui.heatmap import Grid, forest_figure, heatmap_figure, heatmap_svg, strength
 from ui.text import markup
 
 MOST_CELLS_LISTED = 60
 """Clusters of a term that the forest plot shows; the table has them all."""
+
+_DAGGER = {True: "†", False: ""}
+_MARKS = {"claimed": " ●", "alone": " ○", "none": ""}
 
 OnTerm = Callable[[str], None]
 OnCluster = Callable[[int], None]
@@ -59,8 +62,8 @@ def heat_map(grid: Grid, *, key: str, descriptive: Collection[int], selected: Co
     )
     st.caption(
         "Colour: how far the samples of a cluster lie above (orange) or below (blue) the atlas' mean answer to the term, in "
-        "standard deviations. Dot: q < .05 within the term. Bold: the term stands out. "
-        + ("† fewer than 3 studies: shown, never tested. " if set(grid.clusters) & set(descriptive) else "")
+        "standard deviations. Dot: q < .05; ring: q < .05 for a question about that term alone. Bold: the term stands out. "
+        + ("† fewer than 3 studies: holds for those studies. " if set(grid.clusters) & set(descriptive) else "")
         + "Click a cell to open its term."
     )
 
@@ -95,7 +98,7 @@ def save_heat_map(
 
 def terms(report: Mapping[str, Any], *, significant_only: bool, on_term: OnTerm) -> None:
     """Show the ranked terms; a chosen row opens one."""
-    listed = [t for t in report["terms"] if not significant_only or t["q_value"] < scan_words.SIGNIFICANT]
+    listed = [t for t in report["terms"] if not significant_only or t["selected"]]
     if not listed:
         st.caption("No term has q < .05. Switch the filter off to see them all.")
         return
@@ -110,7 +113,8 @@ def terms(report: Mapping[str, Any], *, significant_only: bool, on_term: OnTerm)
     st.dataframe(
         [
             {
-                "#": t["rank"], "Term": t["term"], "Effect": t["effect"], "Best cluster": t["top_cluster_label"],
+                "#": t["rank"], "Term": t["term"], "Effect": t["effect"],
+                "Best cluster": t["top_cluster_label"] + _DAGGER[bool(t["descriptive"])],
                 "q": scan_words.p_text(t["q_value"]), "p": scan_words.p_text(t["p_value"]),
                 "p (Gauss)": scan_words.p_text(t["p_gaussian"]), "Answers": round(100 * t["share_answering"], 1),
             }
@@ -128,7 +132,7 @@ def terms(report: Mapping[str, Any], *, significant_only: bool, on_term: OnTerm)
             "Term": st.column_config.TextColumn(width=260),
             "Effect": st.column_config.ProgressColumn(
                 width=110, format="%.2f", min_value=0.0, max_value=max(top, 0.01),
-                help="Mean z of the samples of its best cluster (of 3 or more studies)",
+                help="Mean z of the samples of its best cluster",
             ),
             "Best cluster": st.column_config.TextColumn(width=220),
             "q": st.column_config.TextColumn(width=70, help="Benjamini-Hochberg over the terms of the scan"),
@@ -150,7 +154,7 @@ def cluster_terms(report: Mapping[str, Any], *, per_cluster: int = 5) -> list[di
     return [
         {
             "cluster": int(cells[0]["cluster"]),
-            "Cluster": cells[0]["cluster_label"] + ("†" if cells[0]["descriptive"] else ""),
+            "Cluster": cells[0]["cluster_label"] + _DAGGER[bool(cells[0]["descriptive"])],
             "Samples": cells[0]["n_samples"],
             "Studies": cells[0]["n_studies"],
             **{f"Term {i}": _short_cell(cell) for i, cell in enumerate(cells, start=1)},
@@ -186,8 +190,8 @@ def clusters(report: Mapping[str, Any], *, on_cluster: OnCluster) -> None:
         },
     )
     st.caption(
-        "In brackets the effect: mean z of the cluster's samples. ● q < .05 within the term. † fewer than 3 studies: shown, "
-        "never tested. A chosen row opens the cluster."
+        "In brackets the effect: mean z of the cluster's samples. ● q < .05; ○ q < .05 for a question about that term alone. "
+        "† fewer than 3 studies. A chosen row opens the cluster."
     )
 
 
@@ -224,8 +228,9 @@ def cell_table(cells: Sequence[Mapping[str, Any]]) -> None:
         [
             {
                 "Cluster": c["cluster_label"], "Effect": c["effect"], "Low": c["low"], "High": c["high"],
-                "q": scan_words.p_text(c["q_value"]), "p": scan_words.p_text(c["p_value"]),
-                "Answers": round(100 * c["share_answering"], 1), "Samples": c["n_samples"], "Studies": c["n_studies"],
+                "q": scan_words.p_text(c["q_value"]), "q alone": scan_words.p_text(c["q_within"]),
+                "p": scan_words.p_text(c["p_value"]), "Answers": round(100 * c["share_answering"], 1),
+                "Samples": c["n_samples"], "Studies": c["n_studies"],
                 "Note": "descriptive" if c["descriptive"] else "",
             }
             for c in cells
@@ -237,14 +242,15 @@ def cell_table(cells: Sequence[Mapping[str, Any]]) -> None:
         column_config={
             "Cluster": st.column_config.TextColumn(width=200),
             "Effect": st.column_config.NumberColumn(format="%.2f", width=58, help="Mean z of the cluster's samples"),
-            "Low": st.column_config.NumberColumn(format="%.2f", width=52, help="Lower end of the 95 % interval over studies"),
-            "High": st.column_config.NumberColumn(format="%.2f", width=52, help="Upper end of the 95 % interval over studies"),
-            "q": st.column_config.TextColumn(width=64, help="Benjamini-Hochberg over clusters in the term"),
+            "Low": st.column_config.NumberColumn(format="%.2f", width=52, help="Lower end of the 95 % interval"),
+            "High": st.column_config.NumberColumn(format="%.2f", width=52, help="Upper end of the 95 % interval"),
+            "q": st.column_config.TextColumn(width=60, help="Pays for the choice of the term"),
+            "q alone": st.column_config.TextColumn(width=66, help="Had you asked about this term alone"),
             "p": st.column_config.TextColumn(width=64),
             "Answers": st.column_config.NumberColumn(format="%.1f %%", width=72, help="Samples that answer at all"),
             "Samples": st.column_config.NumberColumn(width=66),
             "Studies": st.column_config.NumberColumn(width=62),
-            "Note": st.column_config.TextColumn(width=86, help="descriptive: fewer than 3 studies, never tested"),
+            "Note": st.column_config.TextColumn(width=86, help="descriptive: fewer than 3 studies"),
         },
     )  # fmt: skip
 
@@ -294,5 +300,4 @@ def sums(samples: Mapping[str, Any], columns: Mapping[str, Any]) -> None:
 
 
 def _short_cell(cell: Mapping[str, Any]) -> str:
-    dot = " ●" if cell["q_value"] is not None and cell["q_value"] < scan_words.SIGNIFICANT else ""
-    return f"{cell['term']} ({cell['effect']:.1f}){dot}"
+    return f"{cell['term']} ({cell['effect']:.1f}){_MARKS[strength(cell['q_value'], cell['q_within'])]}"

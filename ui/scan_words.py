@@ -72,7 +72,8 @@ def calibration_sentences(calibration: Mapping[str, Any]) -> list[str]:
     if c["n_null_sweeps"]:
         said.append(
             f"Of {c['n_null_sweeps']:,} sweeps of equally many random terms {share_text(c['share_of_null_sweeps'])} found any "
-            "term with q < .05 (at most 5 % wanted)."
+            f"term with q < .05 (at most 5 % wanted); {share_text(c['share_of_null_terms'])} of random terms have a cluster with "
+            "q < .05 for the term alone."
         )
     verdict = (
         "Significance can be read as it is printed."
@@ -84,7 +85,7 @@ def calibration_sentences(calibration: Mapping[str, Any]) -> list[str]:
 
 def term_sentence(term: Mapping[str, Any], *, n_terms: int) -> str:
     """Say what one term found."""
-    strength = "stands out" if term["q_value"] < SIGNIFICANT else "does not stand out"
+    strength = "stands out" if term["selected"] else "does not stand out"
     return (
         f"Rank {term['rank']:,} of {n_terms:,}. It {strength} from {term['n_background']:,} comparable background terms "
         f"(p = {p_text(term['p_value'])} by count, {p_text(term['p_gaussian'])} by a fitted Gaussian tail; "
@@ -93,18 +94,23 @@ def term_sentence(term: Mapping[str, Any], *, n_terms: int) -> str:
 
 
 def cells_sentence(cells: Sequence[Mapping[str, Any]]) -> str:
-    """Say in which clusters a term is significant, and which were not tested."""
-    found = [cell for cell in cells if cell["q_value"] is not None and cell["q_value"] < SIGNIFICANT]
-    n_descriptive = sum(1 for cell in cells if cell["descriptive"])
-    tested = any(cell["q_value"] is not None for cell in cells)
-    if found:
-        said = f"Significant in {len(found)} of {len(cells)} clusters (q < .05 within the term)."
-    elif tested:
-        said = "Significant in no cluster (q < .05 within the term)."
+    """Say in which clusters a term is significant, and what that claim rests on."""
+    claimed = [cell for cell in cells if cell["q_value"] is not None and cell["q_value"] < SIGNIFICANT]
+    alone = [cell for cell in cells if cell["q_within"] < SIGNIFICANT]
+    if claimed:
+        said = f"Significant in {len(claimed)} of {len(cells)} clusters (q < .05, the choice of this term paid for)."
+    elif alone:
+        said = (
+            f"Had you asked about this term alone, {len(alone)} of {len(cells)} clusters would have q < .05; as one of the terms "
+            "of this scan it does not stand out."
+        )
     else:
-        said = "Clusters are tested only within terms that stand out; here effects are shown without q."
-    if n_descriptive:
-        said += f" {n_descriptive} of {len(cells)} clusters hold fewer than 3 studies: descriptive, never tested."
+        said = "Significant in no cluster, not even for a question about this term alone."
+    if n_few := sum(1 for cell in cells if cell["descriptive"]):
+        said += (
+            f" {n_few} of {len(cells)} clusters hold fewer than 3 studies (descriptive): what is found there holds for those "
+            "studies, and there is no interval."
+        )
     return said
 
 

@@ -16,10 +16,10 @@ LIMITS = (
     "A sample's place comes from its expression alone. A score says that genes and words point the same way. It is no diagnosis "
     "and no probability.",
     "For many diseases the atlas finds the tissue rather than the disease: “cardiomyopathy” finds hearts, failing or not.",
-    "It says “nothing matches” for phrases that are no biology. It does not notice that it lacks a tissue; it then shows what "
-    "resembles it most. Look at what the hits are before you believe what they were asked for.",
-    "Clusters partly follow studies rather than biology. A cluster that is mostly one study is marked, clusters of fewer than 3 "
-    "studies are never tested, and names are machine-made unless a person is named: read the evidence.",
+    "It says “nothing matches” for phrases that are no biology. It does not notice that it lacks a tissue: it then shows what "
+    "resembles it. Look at what the hits are before you believe what they were asked for.",
+    "Clusters partly follow studies rather than biology. One that is mostly a single study is marked; what a scan finds in "
+    "clusters of fewer than 3 studies holds for those studies. Names are machine-made unless a person signed: see the evidence.",
     "Near each other on the map means similar expression; distances across the map, sizes and empty space mean little.",
     "Depositors' words are shown as they wrote them and may be wrong, missing or in other units than stated.",
 )

@@ -8,14 +8,14 @@ from typing import Any
 import streamlit as st
 
 from atlas.client import AtlasHTTPError, Client
-from ui import address, downloads, parts, scan_job, scan_views, scan_words, views
+from ui import address, downloads, parts, scan_job, scan_views, views
 from ui.heatmap import take_grid
 from ui.service import Service, sentence
 
 VIEWS = {"heat-map": "Heat map", "terms": "Terms", "clusters": "Clusters", "sum": "Sum of all"}
 ROWS = (30, 60, 120)
 DESCRIPTIVE_BELOW = 3
-"""Clusters of fewer studies are shown, never tested."""
+"""What is found in clusters of fewer studies holds for those studies."""
 
 
 def page(service: Service, release: dict[str, Any]) -> None:
@@ -136,7 +136,7 @@ def _heat_map(service: Service, report: Any) -> None:
     matrix = service.ask(Client.scan_matrix, name, max_terms=n_rows)
     clusters = service.ask(Client.clusters)
     descriptive = {c["cluster"] for c in clusters if c["n_series"] < DESCRIPTIVE_BELOW}
-    selected = {t["term"] for t in report["terms"] if t["q_value"] < scan_words.SIGNIFICANT}
+    selected = {t["term"] for t in report["terms"] if t["selected"]}
     grid = take_grid(matrix, n_terms=n_rows, n_clusters=12 if narrow else 36)
     if len(grid.clusters) < len(matrix["clusters"]):
         st.caption(
