@@ -13,8 +13,9 @@ from collections.abc import Callable
 
 from api.errors import ReleaseRetiredError
 from api.protocols import OpenAtlas
+from atlas.accessions import near_matches
 from atlas.errors import NotFoundError
-from atlas.release import Home, release_folder
+from atlas.release import Home
 
 logger = logging.getLogger(__name__)
 
@@ -124,7 +125,12 @@ class Pins:
                     "Leave `release` away to ask the one that is served.",
                     details={"release": name, "removed_at": note.get("removed_at")},
                 )
-            release_folder(self._home, name)
+            if not self._at_hand(name):
+                names = self._home.names()
+                raise NotFoundError(
+                    f"There is no release {name!r}; at hand: {', '.join(names) or 'none'}.",
+                    details={"releases": names, "near_matches": list(near_matches(name, names))},
+                )
             if self._n_kept == 0:
                 raise NotFoundError(
                     f"Release {name!r} is at hand, but this service answers from the current one only "
