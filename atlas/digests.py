@@ -37,21 +37,24 @@ def iter_files(path: Path) -> list[Path]:
 
 
 class DigestCache:
-    """Digests of external inputs, kept in one small file of the home.
+    """Digests of files, kept in one small file of the home, or in memory alone if no path is given.
 
     A changed size, modification time or inode means the file is read again; an unreadable cache counts as empty.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | None) -> None:
         self._path = path
+        self._known: dict[str, list[object]] = {}
+        if path is None:
+            return
         try:
             loaded = json.loads(path.read_text(encoding="utf-8"))
-            self._known: dict[str, list[object]] = loaded if isinstance(loaded, dict) else {}
         except (OSError, ValueError):
-            self._known = {}
+            return
+        self._known = loaded if isinstance(loaded, dict) else {}
 
     def entry(self, path: Path) -> FileEntry:
-        """Return path, size and digest of one external file."""
+        """Return path, size and digest of one file."""
         stat = path.stat()
         mark = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
         known = self._known.get(str(path))
@@ -60,7 +63,8 @@ class DigestCache:
         digest = sha256_file(path)
         self._known[str(path)] = [*mark, digest]
         try:
-            write_json(self._path, self._known)
+            if self._path is not None:
+                write_json(self._path, self._known)
         except OSError as error:  # a read-only home: the file is read again next time
             logger.debug("digests are not remembered in %s: %s", self._path, error)
         return FileEntry(path=str(path), bytes=stat.st_size, sha256=digest)

@@ -25,7 +25,7 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from atlas.digests import DigestCache, iter_files, sha256_file, sha256_json
+from atlas.digests import DigestCache, iter_files, sha256_json
 from atlas.errors import ArtifactError, AtlasError, ConfigError, InputError, ResourceError
 from atlas.manifest import FileEntry, StageEntry, read_manifest, write_json
 from atlas.release import Home, Release, check_name
@@ -84,6 +84,8 @@ class Builder:
         for stage in self._stages:
             stage.params(request)  # a stage refuses what it cannot do now, not an hour into the build
         self._digests = DigestCache(self.home.digests)
+        # of artefacts, for this run alone: a resumed build reads everything again, and so does publishing
+        self._artefacts = DigestCache(None)
 
     def plan(self) -> list[Step]:
         """Return what a run would do now and why; nothing is written but the digest cache."""
@@ -181,7 +183,7 @@ class Builder:
             return "its inputs, parameters or code changed"
         for output in entry.outputs:
             path = self.folder / output.path
-            if not path.is_file() or sha256_file(path) != output.sha256:
+            if not path.is_file() or self._artefacts.entry(path).sha256 != output.sha256:
                 return f"{output.path} is missing or was changed"
         return None
 
@@ -205,12 +207,16 @@ class Builder:
             path = folder / relative
             if not path.exists():
                 raise FileNotFoundError(path)
-            entries += [_artefact(folder, file) for file in iter_files(path)]
+            entries += [self._artefact(folder, file) for file in iter_files(path)]
         for source in stage.sources(self.request):
             if not source.exists():
                 raise InputError(f"{source} does not exist. Check the path.", details={"path": str(source)})
             entries += [self._digests.entry(file.absolute()) for file in iter_files(source)]
         return entries
+
+    def _artefact(self, folder: Path, file: Path) -> FileEntry:
+        """Return an artefact by its relative path; bytes that several stages read are hashed once."""
+        return self._artefacts.entry(file).model_copy(update={"path": file.relative_to(folder).as_posix()})
 
     def _key(self, inputs: list[FileEntry], stage: Stage) -> str:
         # External files count by content, so a moved input does not rerun a build.
@@ -242,7 +248,8 @@ class Builder:
             raise
         self._entry_path(stage).unlink(missing_ok=True)  # from here until the entry is back, the stage is "not done"
         self._move_outputs(stage, out)
-        outputs = [_artefact(self.folder, file) for name in stage.outputs for file in iter_files(self.folder / name)]
+        made = [file for name in stage.outputs for file in iter_files(self.folder / name)]
+        outputs = [self._artefact(self.folder, file) for file in made]
         entry = StageEntry(
             name=stage.name,
             version=stage.version,
@@ -281,10 +288,6 @@ class Builder:
                 f"Only {free // 2**20} MiB are free under {self.folder}; stage {stage.name} needs at least "
                 f"{MIN_FREE_BYTES // 2**20} MiB. Free some space and run the same command again: it resumes."
             )
-
-
-def _artefact(folder: Path, file: Path) -> FileEntry:
-    return FileEntry(path=file.relative_to(folder).as_posix(), bytes=file.stat().st_size, sha256=sha256_file(file))
 
 
 def _peak_rss_bytes() -> int:
