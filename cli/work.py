@@ -31,4 +31,4 @@ def work(
 
     with stop_signals() as stop:
         n = run(load_settings(home=home), once=once, stop=stop)
-    say(f"{n} jobs carried out.")
+    say(f"{n} job{'' if n == 1 else 's'} carried out.")

@@ -15,6 +15,7 @@ from cli.output import print_json, print_table, say
 
 if TYPE_CHECKING:
     from atlas.answers import LabelEdit
+    from atlas.workspace.archive import BackupReport
     from atlas.workspace.label_edits import LabelEdits
     from atlas.workspace.members import ClusterMembers
 
@@ -36,7 +37,7 @@ def backup(
     settings = load_settings(home=home)
     with opened_workspace(settings) as database:
         report = write(database, settings.home_path, file)
-    say(f"{report.path} holds {_counts(report.n_rows)} and {report.n_scans} ad-hoc scans ({report.n_bytes} bytes).")
+    say(f"{report.path} holds {_counts(report)} ({report.n_bytes:,} bytes).")
 
 
 @app.command()
@@ -60,7 +61,7 @@ def restore(
     settings = load_settings(home=home)
     with opened_workspace(settings) as database:
         report = bring_back(database, settings.home_path, file, replace=replace, max_bytes=max_bytes)
-    say(f"Restored {_counts(report.n_rows)} and {report.n_scans} ad-hoc scans of {report.created_at}.")
+    say(f"Restored {_counts(report)}, as they were at {report.created_at}.")
 
 
 @jobs.command("list")
@@ -194,5 +195,10 @@ def _state(edit: LabelEdit) -> str:
     return edit.carried if edit.carried == "exact" else f"{edit.carried} (overlap {edit.overlap:.2f})"
 
 
-def _counts(n_rows: dict[str, int]) -> str:
-    return f"{n_rows['label_edits']} label edits, {n_rows['jobs']} jobs"
+def _counts(report: BackupReport) -> str:
+    counted = {
+        "label edit": report.n_rows["label_edits"],
+        "job": report.n_rows["jobs"],
+        "ad-hoc scan": report.n_scans,
+    }
+    return ", ".join(f"{n:,} {what}{'' if n == 1 else 's'}" for what, n in counted.items())

@@ -10,9 +10,11 @@ from __future__ import annotations
 import threading
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Row, func, insert, literal, select, update
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from atlas.answers import LabelEdit
@@ -123,13 +125,13 @@ class LabelEdits:
 
     def version(self) -> str:
         """Return a token that changes with every edit and every removal; one cheap question to the database."""
-        edits = select(
-            func.coalesce(func.max(LabelEditRow.edit_id), 0),
-            func.count(LabelEditRow.removed_at),
-            func.count(LabelEditRow.superseded_at),
+        times = (LabelEditRow.created_at, LabelEditRow.superseded_at, LabelEditRow.removed_at)
+        line = func.concat_ws(" ", LabelEditRow.edit_id, *(func.extract("epoch", time) for time in times))
+        whole = func.md5(
+            func.coalesce(func.string_agg(line, aggregate_order_by(literal(","), LabelEditRow.edit_id)), "")
         )
         with reading(self._database) as connection:
-            return "-".join(str(one) for one in connection.execute(edits).one())
+            return str(connection.scalar(select(whole)))[:16]
 
     def _placed(self, connection: Connection, members: ClusterMembers, rows: Sequence[Row[Any]]) -> list[LabelEdit]:
         """Return the edits of some rows with their place among the clusters of a release."""
@@ -173,8 +175,6 @@ def _sets(connection: Connection, keys: Sequence[str]) -> list[tuple[str, list[s
 
 
 def _one_a_cluster(edits: Iterable[LabelEdit]) -> tuple[LabelEdit, ...]:
-    from dataclasses import replace
-
     taken: dict[int, LabelEdit] = {}
     orphaned: list[LabelEdit] = []
     for edit in sorted(edits, key=lambda one: (-one.overlap, -one.edit_id)):

@@ -261,7 +261,8 @@ class _Bench:
             logger.warning("job %s was taken over by another worker or removed", leased.job_id)
         elif result is not None:
             folder = self._kinds[leased.kind].folder(self._settings.home_path, leased.release, result)
-            leased.done(result, kept=lambda: folder is None or folder.is_dir())
+            if leased.done(result, kept=lambda: folder is None or folder.is_dir()):
+                logger.info("job %s is done", leased.job_id)
         elif leased.cancel_requested:
             leased.cancel()
         elif stop.is_set():

@@ -107,6 +107,14 @@ def test_a_client_has_so_many_jobs_and_no_more(jobs: Jobs) -> None:
     assert len(jobs.list(client="ann")) == 3
 
 
+def test_jobs_are_counted_by_status(jobs: Jobs) -> None:
+    assert jobs.counts() == {}
+    for n in range(3):
+        submit(jobs, n, unlimited=True)
+    taken(jobs).done({"scan": "k"})
+    assert jobs.counts() == {"queued": 2, "done": 1}
+
+
 def test_the_bound_holds_when_all_ask_at_once(jobs: Jobs) -> None:
     refused: list[BusyError] = []
 
