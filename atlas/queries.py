@@ -16,7 +16,7 @@ _ACCESSION = re.compile(
     r"(GSM|GSE|SR[APRSX]|ER[APRSX]|DR[APRSX]|SAM[NED][A-Z]?|PRJ[NED][A-Z])\d+|E-[A-Z]{4}-\d+|TCGA-\w{2,4}(-\w+)*|MADE:.+",
     re.IGNORECASE,
 )
-_WEIGHT = re.compile(r"(.*?)\s*\^\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)\s*", re.DOTALL | re.IGNORECASE)
+_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 
 MAX_PARTS = 16
 """Most phrases and samples that one question may combine."""
@@ -79,8 +79,10 @@ def read_part(raw: str, sign: Literal[1, -1] = 1) -> QueryPart:
     InputError
         If the weight is not above 0 and at most 10. That the phrase is not empty or too long is checked when it is asked.
     """
-    weighted = _WEIGHT.fullmatch(raw)
-    value, weight = (weighted[1], float(weighted[2])) if weighted else (raw, 1.0)
+    value, weight = raw, 1.0
+    before, caret, after = raw.rpartition("^")
+    if caret and _NUMBER.fullmatch(after.strip()):
+        value, weight = before, float(after)
     if not 0 < weight <= MAX_WEIGHT:
         raise InputError(
             f"The weight of {value[:80]!r} is {weight:g}; expected more than 0 and at most {MAX_WEIGHT:g}. "

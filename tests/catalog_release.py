@@ -37,6 +37,11 @@ SAMPLES = (
 )
 
 
+UNITS = ("counts", "50%", None, "Counts", "")
+MOLECULES = ("total RNA", "polyA\0RNA", "o'brien", None)
+ID_KINDS = ("GSM", "run", "made")
+
+
 def write_release(folder: Path, *, prefix: str = "GSM", n_copies: int = 1, title: str = "") -> Path:
     """Write the parquet files; ``title`` is put before every sample's own, ``n_copies`` repeats the samples."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -46,15 +51,15 @@ def write_release(folder: Path, *, prefix: str = "GSM", n_copies: int = 1, title
     columns = {
         "row": pa.array(range(n), pa.int32()),
         "sample_id": ids,
-        "id_kind": ["GSM"] * n,
+        "id_kind": [ID_KINDS[i % len(ID_KINDS)] for i in range(n)],
         "series_ids": pa.array([one[0] for _, one in samples], pa.list_(pa.string())),
         "title": [title + one[1] for _, one in samples],
         "source_name": [one[2] for _, one in samples],
         "characteristics": [one[3] for _, one in samples],
         "organism": [one[5] for _, one in samples],
-        "molecule": ["total RNA"] * n,
+        "molecule": pa.array([MOLECULES[i % len(MOLECULES)] for i in range(n)], pa.string()),
         "tissue": [one[4] for _, one in samples],
-        "unit": ["counts"] * n,
+        "unit": pa.array([UNITS[i % len(UNITS)] for i in range(n)], pa.string()),
         "n_genes_measured": pa.array([20_000] * n, pa.int32()),
         "n_genes_detected": pa.array([15_000] * n, pa.int32()),
         "total": pa.array([1e7] * n, pa.float64()),

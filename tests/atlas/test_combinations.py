@@ -289,6 +289,8 @@ def test_questions_work_again_after_closing(tiny_settings: Settings) -> None:
         ("a^b^.25", text("a^b", 0.25)),
         ("x^1e-2", text("x", 0.01)),
         ("^2", text("", 2)),
+        ("x^\u0663", text("x", 3)),
+        (" " * 200_000 + "x", text("x")),
     ],
 )
 def test_part_is_read_with_its_weight(raw: str, expected: QueryPart) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from catalog_release import SAMPLES, SERIES, write_release
+from catalog_release import ID_KINDS, MOLECULES, SAMPLES, SERIES, UNITS, write_release
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
@@ -18,6 +18,7 @@ from sqlalchemy import select
 from atlas.catalog.database import Database
 from atlas.catalog.filters import SampleFilter
 from atlas.catalog.tables import ReleaseRow, ReleaseSampleRow, SampleRow
+from atlas.errors import InputError
 from indexer.stages.load_catalog import load_release
 
 NASTY = (
@@ -87,7 +88,8 @@ def loaded(any_database: Database, folder: Path) -> Database:
 
 
 def rows_by_table(table: pa.Table, chosen: SampleFilter) -> list[int]:
-    return np.flatnonzero(chosen.mask(table, series_titles=SERIES)).tolist()
+    clusters = np.arange(table.num_rows) % 2
+    return np.flatnonzero(chosen.mask(table, series_titles=SERIES, clusters=clusters)).tolist()
 
 
 def rows_by_sql(database: Database, chosen: SampleFilter) -> list[int]:
@@ -109,6 +111,10 @@ def plain(text: str | None) -> str:
     return unicodedata.normalize("NFKC", text or "").lower()
 
 
+def stored(text: str | None) -> str:
+    return (text or "").replace("\0", "\ufffd")
+
+
 def rows_by_reading(chosen: SampleFilter) -> list[int]:
     """The definition, sample by sample."""
     found = []
@@ -125,6 +131,10 @@ def rows_by_reading(chosen: SampleFilter) -> list[int]:
             and (not chosen.series or set(chosen.series) & set(series))
             and (not chosen.organism or plain(organism) in [plain(one.strip()) for one in chosen.organism])
             and not (unwanted and any(unwanted in plain(one) for one in texts))
+            and (not chosen.cluster or row % 2 in chosen.cluster)
+            and (not chosen.unit or stored(UNITS[row % 5]) in map(stored, chosen.unit))
+            and (not chosen.molecule or stored(MOLECULES[row % 4]) in map(stored, chosen.molecule))
+            and (not chosen.id_kind or ID_KINDS[row % 3] in chosen.id_kind)
         ):
             found.append(row)
     return found
@@ -154,6 +164,13 @@ def rows_by_reading(chosen: SampleFilter) -> list[int]:
         (SampleFilter(exclude="naïf"), [0, 1, 2, 3, 4, 5, 6, 9]),
         (SampleFilter(exclude="  "), list(range(10))),
         (SampleFilter(tissue=("heart",), exclude="failure"), [1]),
+        (SampleFilter(cluster=(1,)), [1, 3, 5, 7, 9]),
+        (SampleFilter(cluster=(-1, 7, 2**31, 10**30)), []),
+        (SampleFilter(unit=("counts",)), [0, 5]),
+        (SampleFilter(unit=("50%", "Counts")), [1, 3, 6, 8]),
+        (SampleFilter(unit=("",)), [2, 4, 7, 9]),
+        (SampleFilter(molecule=("polyA\0RNA",)), [1, 5, 9]),
+        (SampleFilter(id_kind=("run",), cluster=(0,), molecule=("total RNA",)), [4]),
     ],
 )
 def test_mask_gives_the_rows_the_words_mean(table: pa.Table, chosen: SampleFilter, expected: list[int]) -> None:
@@ -167,6 +184,9 @@ def every_way(text: str) -> list[SampleFilter]:
         SampleFilter(series=(text,)),
         SampleFilter(organism=(text,)),
         SampleFilter(exclude=text),
+        SampleFilter(unit=(text,)),
+        SampleFilter(molecule=(text,)),
+        SampleFilter(id_kind=(text,)),
     ]
 
 
@@ -187,6 +207,10 @@ filters = st.builds(
     series=st.lists(st.sampled_from([*SERIES, "GSE9"]), max_size=2).map(tuple),
     organism=st.lists(st.sampled_from(["homo sapiens", "Mus musculus", ""]), max_size=2).map(tuple),
     exclude=st.none() | texts,
+    cluster=st.lists(st.integers(-1, 3) | st.just(2**40), max_size=2).map(tuple),
+    unit=st.lists(st.sampled_from(UNITS[:2]) | texts, max_size=2).map(tuple),
+    molecule=st.lists(st.sampled_from(MOLECULES[:3]) | texts, max_size=2).map(tuple),
+    id_kind=st.lists(st.sampled_from([*ID_KINDS, "gsm"]), max_size=2).map(tuple),
 )
 
 
@@ -209,6 +233,11 @@ def test_mask_reads_sliced_and_chunked_tables_alike(table: pa.Table) -> None:
 def test_mask_of_no_samples_is_empty(table: pa.Table) -> None:
     for chosen in every_way("heart"):
         assert chosen.mask(table.slice(0, 0), series_titles=SERIES).shape == (0,)
+
+
+def test_clusters_must_be_given_where_the_filter_names_some(table: pa.Table) -> None:
+    with pytest.raises(InputError, match="clusters"):
+        SampleFilter(cluster=(1,)).mask(table)
 
 
 def test_an_empty_filter_says_so() -> None:
