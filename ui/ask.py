@@ -121,7 +121,11 @@ def examples(phrases: Sequence[tuple[str, int]]) -> None:
 
 def example_phrases(clusters: Sequence[Mapping[str, Any]], facets: Mapping[str, Any] | None) -> list[tuple[str, int]]:
     """Return phrases this atlas can answer: names of clusters that several studies share, and its frequent tissues, in turn."""
-    named = [(str(c["label"]), int(c["n_samples"])) for c in clusters if c["n_series"] > 1 and not c["single_study"]]
+    named = [
+        (str(c["label"]).split(" / ")[0], int(c["n_samples"]))
+        for c in clusters
+        if c["n_series"] > 1 and not c["single_study"]
+    ]
     tissues = [(str(value["value"]), int(value["n"])) for value in (facets or {}).get("tissue", [])]
     found: dict[str, tuple[str, int]] = {}
     for i in range(max(len(named), len(tissues))):

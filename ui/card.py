@@ -121,7 +121,7 @@ def card(
         head(sample)
         answered(hit)
         links(sample, release=service.release)
-        about, reason = st.tabs(["What it is", "Why it answers"]) if question.is_asked else (st.container(), None)
+        reason, about = st.tabs(["Why it answers", "What it is"]) if question.is_asked else (None, st.container())
         with about:
             st.text(sample["caption"])
             with st.expander("All fields"):

@@ -73,6 +73,11 @@ def map_figure(
         figure.add_trace(go.Scatter(x=[place[0]], y=[place[1]], mode="markers", hoverinfo="skip", marker=star))
     every = max(1, len(xs) // _POINTS_WEIGHED)
     for label in place_labels(columns["clusters"], canvas, points=np.column_stack([xs, ys])[::every]):
+        if label.leader is not None:
+            figure.add_shape(
+                type="line", x0=label.x, y0=label.y, x1=label.leader[0], y1=label.leader[1], layer="below",
+                line={"color": AGAINST[theme], "width": 0.8},
+            )  # fmt: skip
         figure.add_annotation(
             x=label.x, y=label.y, text=label.text, showarrow=False, bgcolor=_PAPER[theme], borderpad=1,
             font={"size": 11, "color": INK[theme]}, captureevents=False,

@@ -40,7 +40,7 @@ def draw(service: Service, question: Question, *, on_open: views.OnOpen) -> None
                 release=service.release,
                 stem=(side.phrase,),
                 on_open=on_open,
-                narrow=True,
+                size="half",
             )
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ui.charts import ACCENT, CLUSTERS, GREY, INK, SCORES, score_range
+from ui.charts import ACCENT, AGAINST, CLUSTERS, GREY, INK, SCORES, score_range
 from ui.labels import Canvas, place_labels
 from ui.text import shorten
 
@@ -115,6 +115,10 @@ def _names(axes: Any, columns: Mapping[str, Any]) -> None:
     axes.set_ylim(canvas.y_min, canvas.y_max)
     points = np.column_stack([xs, ys])[:: max(1, len(xs) // 2_000)]
     for label in place_labels(columns["clusters"], canvas, points=points, font_px=10):
+        if label.leader is not None:
+            axes.plot(
+                [label.x, label.leader[0]], [label.y, label.leader[1]], color=AGAINST["light"], linewidth=0.4, zorder=0
+            )
         axes.text(
             label.x, label.y, "\n".join(label.lines), ha="center", va="center", color=INK["light"], zorder=4, linespacing=1.1,
             bbox={"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.8},

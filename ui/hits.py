@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import streamlit as st
 
@@ -13,6 +13,8 @@ from ui.question import Question
 from ui.tables import download_rows, hit_rows, option_of, series_download, series_rows
 from ui.text import as_markdown, markup, percent, shorten, strength
 from ui.views import OnOpen, empty
+
+Size = Literal["half", "usual", "all"]
 
 WEAK_PERCENTILE = 75.0
 """Below it a best hit is called weak, although something in the atlas does match."""
@@ -68,9 +70,28 @@ def _best(first: Mapping[str, Any]) -> str:
 
 
 def table(
-    found: Sequence[Mapping[str, Any]], *, key: str, release: str, stem: Sequence[object], on_open: OnOpen, narrow: bool = False
-) -> None:  # fmt: skip
-    """Draw the hits; a row, or the list beneath, opens one."""
+    found: Sequence[Mapping[str, Any]],
+    *,
+    key: str,
+    release: str,
+    stem: Sequence[object],
+    on_open: OnOpen,
+    size: Size = "usual",
+    null: str = "what random phrases find",
+) -> None:
+    """Draw the hits; a row, or the list beneath, opens one.
+
+    Parameters
+    ----------
+    key
+        Name of the table among the widgets of the page.
+    stem
+        What the file is called after.
+    size
+        How much room there is: half a page, the usual, or all of its width.
+    null
+        What the percentiles of these hits are against.
+    """
     if not found:
         st.caption("No samples to list.")
         return
@@ -81,36 +102,45 @@ def table(
         if row is not None and row < len(accessions):
             on_open(accessions[row])
 
-    top = max((hit["score"] for hit in found if hit["score"] is not None), default=1.0)
+    narrow = size == "half" or parts.is_phone()
     st.dataframe(
-        hit_rows(found),
-        key=key,
-        hide_index=True,
-        placeholder="",
-        height=min(38 + 35 * len(found), 318 if parts.is_phone() or narrow else 458),
-        on_select=chosen,
-        selection_mode="single-row",
-        column_order=["#", "Sample", "Description", "Score"] if narrow else None,
-        column_config={
-            "#": st.column_config.NumberColumn(width=30),
-            "Sample": st.column_config.TextColumn(width=104),
-            "Description": st.column_config.TextColumn(width=176, help="Source and title as its depositors wrote them"),
-            "Score": st.column_config.ProgressColumn(
-                format="%.3f", min_value=0.0, max_value=max(top, 0.01), width=92, help="Cosine of question and sample"
-            ),
-            "Answer": st.column_config.TextColumn(
-                width=66, help="How the sample's answer compares with what random phrases find: strong (99 % are lower), clear "
-                "(95 %), moderate (75 %), weak, chance level",
-            ),
-            "Series": st.column_config.TextColumn(width=98),
-            "Cluster": st.column_config.TextColumn(width=118),
-            "Record": st.column_config.LinkColumn("↗", display_text="↗", width=30, help="The public record of the sample"),
-        },
+        hit_rows(found), key=key, hide_index=True, placeholder="", on_select=chosen, selection_mode="single-row",
+        height=min(38 + 35 * len(found), 318 if narrow else 458), column_config=_columns(found, size=size, null=null),
+        column_order=["#", "Sample", "Description", "Score"] if narrow else _shown(found),
     )  # fmt: skip
     options = dict(zip(accessions, map(option_of, found), strict=True))
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key=f"under-{key}"):
         parts.pick("Open a sample", options, key=f"pick-{key}", then=on_open, placeholder="Open a sample …")
         downloads.buttons(lambda: download_rows(found, release=release), stem=stem, key=key)
+
+
+def _shown(found: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the columns that say something: an answer in words needs a percentile."""
+    told = any(hit["percentile"] is not None for hit in found)
+    return ["#", "Sample", "Description", "Score", *(["Answer"] if told else []), "Series", "Cluster", "Record"]
+
+
+def _columns(found: Sequence[Mapping[str, Any]], *, size: Size, null: str) -> dict[str, Any]:
+    top = max((hit["score"] for hit in found if hit["score"] is not None), default=1.0)
+    wide = size == "all"
+    return {
+        "#": st.column_config.NumberColumn(width=30),
+        "Sample": st.column_config.TextColumn(width=210 if wide else 104),
+        "Description": st.column_config.TextColumn(
+            width=330 if wide else 104 if parts.is_phone() else 176,
+            help="Source and title as its depositors wrote them",
+        ),
+        "Score": st.column_config.ProgressColumn(
+            format="%.3f", min_value=0.0, max_value=max(top, 0.01), width=92, help="Cosine of question and sample"
+        ),
+        "Answer": st.column_config.TextColumn(
+            width=66,
+            help=f"How the score compares with {null}: strong (99 % are lower), clear (95 %), moderate (75 %), weak or chance",
+        ),
+        "Series": st.column_config.TextColumn(width=98),
+        "Cluster": st.column_config.TextColumn(width=240 if wide else 140),
+        "Record": st.column_config.LinkColumn("↗", display_text="↗", width=30, help="The public record of the sample"),
+    }
 
 
 def series_table(

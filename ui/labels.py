@@ -12,8 +12,11 @@ from ui.text import chart_text, shorten
 
 # Where a label may go, in half widths and half heights from its cluster's centre; earlier places are preferred.
 _SHIFTS = (
-    (0, 0), (0, 1), (0, -1), (0, 2), (0, -2), (1, 0), (-1, 0), (1, 1), (-1, 1), (1, -1), (-1, -1), (0, 3), (0, -3),
+    (0, 0), (0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (-1, 1), (1, -1), (-1, -1), (0, 2), (0, -2), (1, 2), (-1, 2), (1, -2),
+    (-1, -2),
 )  # fmt: skip
+_FAR = 9
+"""From this shift on a label stands so far off that a line must say whose it is."""
 
 Box = tuple[float, float, float, float]
 
@@ -25,6 +28,8 @@ class Label:
     lines: tuple[str, ...]
     x: float
     y: float
+    leader: tuple[float, float] | None = None
+    """The centre of its cluster, where a line must lead there."""
 
     @property
     def text(self) -> str:
@@ -105,12 +110,14 @@ def place_labels(
         half_h = len(lines) * font_px * 0.65 + 3
         centre = canvas.pixel(cluster["x"], cluster["y"])
         boxes = [_inside(canvas, centre, shift, half_w=half_w, half_h=half_h) for shift in _SHIFTS]
-        free = [box for box in boxes if not any(_overlap(box, other) for other in taken)]
+        free = [i for i, box in enumerate(boxes) if not any(_overlap(box, other) for other in taken)]
         if free:
-            best = min(free, key=lambda box: _n_covered(box, pixels))  # the first of equals
+            at = min(free, key=lambda i: _n_covered(boxes[i], pixels))  # the first of equals
+            best = boxes[at]
             taken.append(best)
             x, y = canvas.point((best[0] + best[2]) / 2, (best[1] + best[3]) / 2)
-            placed.append(Label(tuple(lines), x, y))
+            leader = (float(cluster["x"]), float(cluster["y"])) if at >= _FAR else None
+            placed.append(Label(tuple(lines), x, y, leader))
     return placed
 
 

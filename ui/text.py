@@ -62,7 +62,7 @@ def strength(percentile: float | None) -> str:
     for least, word in _STRENGTHS:
         if percentile >= least:
             return word
-    return "chance level"
+    return "chance"
 
 
 def percent(percentile: float) -> str:

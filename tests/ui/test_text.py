@@ -83,7 +83,7 @@ def test_source_and_title_are_not_said_twice() -> None:
 
 @pytest.mark.parametrize(
     ("percentile", "word"),
-    [(None, ""), (100, "strong"), (99, "strong"), (98.9, "clear"), (75, "moderate"), (74.9, "weak"), (10, "chance level")],
+    [(None, ""), (100, "strong"), (99, "strong"), (98.9, "clear"), (75, "moderate"), (74.9, "weak"), (10, "chance")],
 )  # fmt: skip
 def test_percentile_in_words(percentile: float | None, word: str) -> None:
     assert strength(percentile) == word

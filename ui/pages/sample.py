@@ -89,7 +89,10 @@ def _neighbours(service: Service, accession: str, near: Mapping[str, Any]) -> No
         views.empty("This atlas holds no other sample to compare with.")
         return
     stem = ("nearest", accession)
-    hits.table(near["hits"], key=f"near-{accession}", release=service.release, stem=stem, on_open=_open)
+    hits.table(
+        near["hits"], key=f"near-{accession}", release=service.release, stem=stem, on_open=_open, size="all",
+        null="random pairs of samples of different series",
+    )  # fmt: skip
 
 
 def _keywords(service: Service, accession: str) -> None:

@@ -51,7 +51,7 @@ def _answer(service: Service, question: Question) -> None:
     if not found:
         return
     narrow = parts.is_phone()
-    lists, place = st.columns([3, 2], gap="medium")
+    lists, place = st.columns([5, 3], gap="medium")
     order = [hit["sample"]["accession"] for hit in found]
     with lists if narrow else place:  # on a phone what was opened stands above the list it was opened from
         if question.opened:
