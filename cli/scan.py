@@ -85,7 +85,7 @@ def _swept(
             file = keyword_vocabularies(settings.home_path, (str(name),))[str(name)]
         except NotFoundError as error:
             raise NotFoundError(
-                f"There is neither a scan nor a vocabulary {str(name)[:100]!r}; `geo-atlas scan` lists the scans. {error.message}",
+                f"There is neither a scan nor a vocabulary {str(name)[:100]!r}. {error.message}",
                 details=error.details,
             ) from None
     listed = read_terms(file)
