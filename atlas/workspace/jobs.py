@@ -113,12 +113,6 @@ class Jobs:
         with reading(self._database) as connection:
             return {status: int(n) for status, n in connection.execute(query).all()}
 
-    def counts(self) -> Mapping[str, int]:
-        """Return how many jobs have which status; one that has none is left out."""
-        with reading(self._database) as connection:
-            rows = connection.execute(select(JobRow.status, func.count()).group_by(JobRow.status)).tuples()
-            return dict(rows.all())
-
     def cancel(self, job_id: str) -> Job:
         """Cancel a job: at once if it waits, at its next step if it runs, not at all if it is finished.
 
