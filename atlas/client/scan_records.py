@@ -16,6 +16,7 @@ class ScanCalibration(TypedDict):
     share_below_001: float
     n_null_sweeps: int
     share_of_null_sweeps: float
+    share_of_null_terms: float
 
 
 class ScanSummary(TypedDict):
@@ -33,10 +34,12 @@ class ScanSummary(TypedDict):
     templates: list[str]
     calibration: ScanCalibration
     created_at: str | None
+    n_duplicates: int
+    duplicates: list[str]
 
 
 class ScanTerm(TypedDict):
-    """One term of a sweep. ``effect`` is the mean z of its best cluster that is not descriptive."""
+    """One term of a sweep. ``effect`` is the mean z of its best cluster, ``descriptive`` whether that one has few studies."""
 
     term: str
     rank: int
@@ -51,10 +54,15 @@ class ScanTerm(TypedDict):
     n_background: int
     mean_similarity: float
     sd_similarity: float
+    selected: bool
+    descriptive: bool
 
 
 class ScanCell(TypedDict):
-    """One term in one cluster. ``effect`` is the mean z of its samples, ``low``-``high`` its 95 % interval over studies."""
+    """One term in one cluster. ``effect`` is the mean z of its samples, ``low``-``high`` its 95 % interval over studies.
+
+    ``q_within`` answers a question about this term alone; ``q_value`` also pays for the choice of the term in the sweep.
+    """
 
     term: str
     cluster: int
@@ -69,6 +77,7 @@ class ScanCell(TypedDict):
     n_studies: int
     descriptive: bool
     share_answering: float
+    q_within: float
 
 
 class ScanAnswer(TypedDict):
@@ -88,7 +97,7 @@ class ScanTermAnswer(TypedDict):
 
 
 class ScanMatrixAnswer(TypedDict):
-    """Terms x clusters: mean z (``effects``), and q within selected terms (``None`` elsewhere), as rows of terms."""
+    """Terms x clusters: mean z (``effects``), and ``q_value`` (``None`` where a term was not selected), as rows of terms."""
 
     summary: ScanSummary
     terms: list[str]
@@ -96,6 +105,7 @@ class ScanMatrixAnswer(TypedDict):
     cluster_labels: list[str]
     effects: list[list[float]]
     q_values: list[list[float | None]]
+    q_within: list[list[float]]
 
 
 class ScanSamplesAnswer(TypedDict):
