@@ -51,17 +51,17 @@ def table(clusters: Sequence[Mapping[str, Any]], *, on_open: Callable[[int], Non
         on_select=chosen,
         selection_mode="single-row",
         column_config={
-            "Cluster": st.column_config.TextColumn(width=210),
-            "Samples": st.column_config.NumberColumn(width=66, format="localized"),
-            "Series": st.column_config.NumberColumn(width=56, help="Studies the samples come from"),
+            "Cluster": st.column_config.TextColumn(width=250),
+            "Samples": st.column_config.NumberColumn(width=62, format="localized"),
+            "Series": st.column_config.NumberColumn(width=50, help="Studies the samples come from"),
             "Agreement": st.column_config.ProgressColumn(
-                width=88, **_SHARE, help="How far the name agrees with what the depositors wrote about the samples"
+                width=80, **_SHARE, help="How far the name agrees with what the depositors wrote about the samples"
             ),
             "Stability": st.column_config.ProgressColumn(
-                width=88, **_SHARE, help="How much of the cluster comes back when clustering is repeated on part of the samples"
+                width=80, **_SHARE, help="How much of the cluster comes back when clustering is repeated on part of the samples"
             ),
             "Note": st.column_config.TextColumn(
-                width=110, help="single study: over 80 % of the samples come from one series, so the cluster may be that study"
+                width=92, help="single study: over 80 % of the samples come from one series, so the cluster may be that study"
             ),
         },
     )  # fmt: skip
@@ -115,8 +115,9 @@ def evidence(detail: Mapping[str, Any]) -> None:
     """Show why the cluster is called what it is called."""
     summary = detail["summary"]
     st.html(
-        f'<p class="ga-said">The name comes from {METHODS.get(detail["label_method"], markup(detail["label_method"]))}. It was '
-        "not read from the depositors' texts. z is how far a term stands above all terms of its vocabulary.</p>"
+        f'<p class="ga-said">The name comes from {METHODS.get(detail["label_method"], markup(detail["label_method"]))}. Between '
+        "terms that fit about equally well, the one is taken that agrees with what depositors wrote. z: how far a term stands "
+        "above all terms.</p>"
     )
     keyword_table(detail["evidence"], empty="No term stands out for this cluster, so its name says little.")
     if detail["keywords"]:

@@ -130,7 +130,7 @@ def heatmap_figure(
     for trace in _cell_marks(grid, descriptive=descriptive, theme=theme):
         figure.add_trace(trace)
     names = [_bold(chart_text(term, limit=letters), wanted=term in selected) for term in grid.terms]
-    heads = [chart_text(_headed(grid, i, descriptive, limit=16 if narrow else 28)) for i in columns]
+    heads = [chart_text(_headed(grid, i, descriptive, limit=18 if narrow else 36)) for i in columns]
     widest, tallest = max(map(_width, names), default=0), max(map(_width, heads), default=0)
     top = int(tallest * (5.6 if narrow else 4.0)) + 14
     axis = {"showgrid": False, "zeroline": False, "ticks": "", "tickmode": "array", "fixedrange": True}
@@ -161,13 +161,13 @@ def forest_figure(cells: Sequence[Mapping[str, Any]], *, theme: Theme = "light",
     figure = go.Figure()
     kinds = [(strength(cell["q_value"], cell["q_within"]), bool(cell["descriptive"])) for cell in cells]
     for kind in sorted(set(kinds), key=list(_LOOKS).index):
-        shape, dark, legend = _LOOKS[kind]
-        colour = _ACCENT[theme] if dark else _INK[theme]
+        shape, accented = _LOOKS[kind]
+        colour = _ACCENT[theme] if accented else _INK[theme]
         mine = [row for row in rows if kinds[row] == kind]
         span = [(cells[row]["low"], cells[row]["effect"], cells[row]["high"]) for row in mine]
         figure.add_trace(
             go.Scatter(
-                x=[mean for _, mean, _ in span], y=mine, mode="markers", name=legend,
+                x=[mean for _, mean, _ in span], y=mine, mode="markers",
                 marker={"symbol": shape, "size": 9, "color": colour, "line": {"width": 1.6}},
                 error_x={
                     "type": "data", "symmetric": False, "thickness": 1.4, "width": 0, "color": colour,
@@ -182,27 +182,25 @@ def forest_figure(cells: Sequence[Mapping[str, Any]], *, theme: Theme = "light",
     left = int(max(map(_width, names), default=0) * 5.9) + 10
     figure.add_vline(x=0, line={"color": _PALE[theme], "width": 1, "dash": "dot"}, layer="below")
     figure.update_layout(
-        height=24 * max(1, len(rows)) + 74, margin={"l": left, "r": 10, "t": 30, "b": 44, "autoexpand": False},
+        height=23 * max(1, len(rows)) + 52, margin={"l": left, "r": 10, "t": 8, "b": 44, "autoexpand": False},
         xaxis={"title": {"text": "mean z of the cluster's samples", "font": {"size": 11}}, "zeroline": False, "fixedrange": True,
                "gridcolor": "rgba(128,128,128,.18)"},
         yaxis={"tickmode": "array", "tickvals": rows, "ticktext": names, "range": [len(rows) - 0.5, -0.5], "showgrid": False,
                "zeroline": False, "fixedrange": True, "tickfont": {"size": 10 if narrow else 11.5}},
-        legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1.0, "yanchor": "bottom", "font": {"size": 10.5},
-                "itemclick": False, "itemdoubleclick": False},
-        showlegend=True, font={"color": _INK[theme], "family": _FONT}, **_STILL,
+        showlegend=False, font={"color": _INK[theme], "family": _FONT}, **_STILL,
     )  # fmt: skip
     return figure
 
 
 _LOOKS = {
-    ("claimed", False): ("circle", True, "q < .05"),
-    ("claimed", True): ("diamond", True, "q < .05, fewer than 3 studies"),
-    ("alone", False): ("circle-open", True, "q < .05 for this term alone"),
-    ("alone", True): ("diamond-open", True, "the same, fewer than 3 studies"),
-    ("none", False): ("circle-open", False, "not significant"),
-    ("none", True): ("diamond-open", False, "not significant, fewer than 3 studies"),
+    ("claimed", False): ("circle", True),
+    ("claimed", True): ("diamond", True),
+    ("alone", False): ("circle-open", True),
+    ("alone", True): ("diamond-open", True),
+    ("none", False): ("circle-open", False),
+    ("none", True): ("diamond-open", False),
 }
-"""Symbol, whether it is accented, and its name in the legend, of (strength, descriptive)."""
+"""Symbol, and whether it is accented, of (strength, descriptive)."""
 
 
 def strength(q_value: float | None, q_within: float) -> Literal["claimed", "alone", "none"]:

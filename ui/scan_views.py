@@ -78,7 +78,7 @@ def save_heat_map(
         "Figure SVG",
         lambda: heatmap_svg(
             grid,
-            title=f"{summary['title']} in release {summary['release']}",
+            title=f"{scan_words.title(summary)} in release {summary['release']}",
             descriptive=descriptive,
             selected=selected,
         ),
@@ -219,7 +219,10 @@ def term_detail(report: Mapping[str, Any], *, key: str, on_cluster: OnCluster) -
         alt=f"Effect of {term['term']} in {len(shown)} clusters with 95 % intervals; the table below has the figures",
         config={"displaylogo": False, "displayModeBar": False},
     )
-    st.caption("Point: mean z of the cluster. Bar: 95 % interval over studies. Click a point to open its cluster.")
+    st.caption(
+        "Mark: mean z of the cluster; bar: 95 % interval over studies; ◇ fewer than 3 studies, hence no bar. Orange and filled: "
+        "q < .05; orange and hollow: q < .05 for this term alone. Click a mark to open its cluster."
+    )
 
 
 def cell_table(cells: Sequence[Mapping[str, Any]]) -> None:
@@ -287,7 +290,7 @@ def sums(samples: Mapping[str, Any], columns: Mapping[str, Any]) -> None:
         height=388,
         alt="Clusters by the median percentile of their samples' sums",
         column_config={
-            "Cluster": st.column_config.TextColumn(width=230),
+            "Cluster": st.column_config.TextColumn(width=250),
             "Median percentile": st.column_config.ProgressColumn(
                 min_value=0, max_value=100, format="%.0f", width=140, help="50: as random terms"
             ),

@@ -8,8 +8,8 @@ from typing import Any
 SIGNIFICANT = 0.05
 
 NOTHING_FOUND = (
-    "No term stands out from background terms here. That is an answer too: the atlas may not hold the tissues that these "
-    "terms are about."
+    "No term stands out once the choice among all of them is paid for. Rings mark clusters that would be significant had you "
+    "asked about that term alone: leads, not findings."
 )
 
 SUM_CAVEAT = (
@@ -17,6 +17,12 @@ SUM_CAVEAT = (
     "colour therefore is not the sum itself but how it compares with sums of equally many random terms: a percentile of 50 is "
     "what random terms reach."
 )
+
+
+def title(scan: Mapping[str, Any]) -> str:
+    """Return the name of a scan for people: a vocabulary's file name without its underscores."""
+    named = str(scan["title"] or scan["name"])
+    return named if named != scan["name"] else named.replace("_", " ").replace("omim", "OMIM")
 
 
 def p_text(value: float | None) -> str:

@@ -76,7 +76,9 @@ def _measured(service: Service, release: Mapping[str, Any]) -> None:
         scans = []  # the page is worth reading without
     for scan in scans:
         if scan["stored"] == "release":
-            said.append(f"Scan of {scan['title']}. " + " ".join(scan_words.calibration_sentences(scan["calibration"])))
+            said.append(
+                f"Scan of {scan_words.title(scan)}. " + " ".join(scan_words.calibration_sentences(scan["calibration"]))
+            )
     st.html(f'<ul class="ga-list">{"".join(f"<li>{markup(one)}</li>" for one in said)}</ul>')
 
 

@@ -68,21 +68,24 @@ def _accession_form(service: Service) -> tuple[str, bool]:
 def _examples(service: Service) -> None:
     """Offer a sample of each of the largest clusters, so that nobody needs to know an accession."""
     columns, clusters = service.ask(Client.map), service.ask(Client.clusters)
-    with st.container(horizontal=True, gap="small", key="examples"):
-        for cluster in clusters[:6]:
+    lists, place = st.columns([2, 3], gap="medium")
+    with lists, st.container(gap="small", key="examples"):
+        st.caption("Or begin with one of these")
+        for cluster in clusters[:8]:
             if cluster["cluster"] in columns["cluster"]:
                 accession = columns["accession"][columns["cluster"].index(cluster["cluster"])]
-                label = f"{accession} · {shorten(str(cluster['label']), limit=32)}"
+                label = f"{accession} · {shorten(str(cluster['label']), limit=40)}"
                 st.button(
                     as_markdown(label), key=f"example-{accession}", type="tertiary", on_click=_take, args=(accession,)
                 )
-    views.atlas_map(
-        columns,
-        key="nearest-map",
-        title="Map of the atlas",
-        note="Click a point to see what is nearest to it.",
-        on_open=_take,
-    )
+    with place:
+        views.atlas_map(
+            columns,
+            key="nearest-map",
+            title="Map of the atlas",
+            note="Click a point to see what is nearest to it.",
+            on_open=_take,
+        )
 
 
 def _of_accession(service: Service, accession: str, *, others: bool) -> None:

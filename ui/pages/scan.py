@@ -8,9 +8,9 @@ from typing import Any
 import streamlit as st
 
 from atlas.client import AtlasHTTPError, Client
-from ui import address, downloads, parts, scan_job, scan_views, views
+from ui import address, downloads, parts, scan_job, scan_views, scan_words, views
 from ui.heatmap import take_grid
-from ui.service import Service, sentence
+from ui.service import Service
 
 VIEWS = {"heat-map": "Heat map", "terms": "Terms", "clusters": "Clusters", "sum": "Sum of all"}
 ROWS = (30, 60, 120)
@@ -91,7 +91,7 @@ def _choose(service: Service, scans: list[Any], summary: Any) -> None:
 
 def _title(scan: Mapping[str, Any]) -> str:
     made = "" if scan["stored"] == "release" else f" · own list, {str(scan['created_at'] or '')[:10]}"
-    return f"{scan['title'] or scan['name']} · {scan['n_terms']:,} terms{made}"
+    return f"{scan_words.title(scan)} · {scan['n_terms']:,} terms{made}"
 
 
 def _scan(service: Service, summary: Any) -> None:
@@ -171,7 +171,7 @@ def _sum(service: Service, name: str) -> None:
         views.atlas_map(
             scored,
             key=f"sum-map-{name}",
-            title=f"Sum over all terms of {samples['summary']['title']}, against random terms",
+            title=f"Sum over all terms of {scan_words.title(samples['summary'])}, against random terms",
             unit="percentile",
             note="Percentile of a sample's sum among sums of equally many random terms.",
             on_open=_open_sample,
@@ -181,7 +181,7 @@ def _sum(service: Service, name: str) -> None:
 def _term(service: Service, summary: Any, term: str) -> None:
     name = str(summary["name"])
     st.button(
-        f"All terms of {summary['title'] or name}",
+        f"All terms of {scan_words.title(summary)}",
         key="all-terms",
         icon=":material/arrow_back:",
         on_click=_open_term,
@@ -194,7 +194,11 @@ def _term(service: Service, summary: Any, term: str) -> None:
     except AtlasHTTPError as error:
         if error.status != 404:
             raise
-        st.warning(views.as_markdown(sentence(error, url=service.url)))
+        st.warning(views.as_markdown(error.message))
+        near = [str(one) for one in error.details.get("near_matches", ())][:5]
+        with st.container(horizontal=True, gap="small", key="near-matches"):
+            for i, one in enumerate(near):
+                st.button(views.as_markdown(one), key=f"near-{i}", type="tertiary", on_click=_open_term, args=(one,))
         return
     lists, place = st.columns([11, 9], gap="medium")
     with lists:
