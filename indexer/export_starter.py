@@ -188,6 +188,7 @@ def _notice(used: Counter[str], origins: Mapping[str, Origin], *, left_out: Sequ
         "model/: gene vectors were computed by this project from the names and RefSeq summaries of NCBI Gene (a work of the",
         "United States government) with all-MiniLM-L6-v2 (Apache-2.0); the texts are not included. Gene ids are Ensembl's,",
         "orthologs those of babelgene. Each gene's mean and deviation were computed from expression tables of the same kind.",
+        "text_vectors/: names of terms of the packaged vocabularies, embedded by this project with the same text model.",
         "",
         "series\tsamples\ttable taken from\tlicence stated there",
         *(f"{series}\t{used[series]}\t{origins[series].repository}\t{origins[series].licence}" for series in sorted(used)),

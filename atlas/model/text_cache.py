@@ -7,7 +7,8 @@ are embedded again, so a cache can be deleted at any time and never decides what
 
 A kept vector is the float16 of a fresh embedding. Two fresh embeddings of a term agree to about 1e-7 a component, not bit for
 bit, if thread count, processor or the texts that shared its batch differ; where such a value lies on the border between two
-float16 numbers, kept and fresh differ in the last bit.
+float16 numbers, kept and fresh differ in the last bit: 0.08 % of the components of the packaged terms do, by at most 1.2e-4.
+A build that is killed and resumed embeds the same texts together as an unbroken one, so both hold the same bytes.
 """
 
 from __future__ import annotations

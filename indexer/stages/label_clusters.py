@@ -228,7 +228,7 @@ def _stability(path: Path) -> dict[int, dict[str, Any]]:
 def _trust(depositors: Depositors, cluster: int, label: str) -> dict[str, Any]:
     said, found = depositors.annotations[cluster], depositors.agreement(cluster, [label])
     return {
-        "agreement": None if found is None else found[0],
+        "agreement": None if found is None else round(found[0], 4),
         "n_annotated": said.n_annotated,
         "top_annotation": said.top,
         "top_annotation_share": said.top_share,
