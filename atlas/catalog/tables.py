@@ -223,34 +223,3 @@ class TermRow(Base):
     library: Mapped[str]
     term: Mapped[str]
     __table_args__ = (_child_of("vocabularies", "library"), Index(None, "release_id", "library", "term"))
-
-
-class ScanRow(Base):
-    """A vocabulary swept over the whole atlas, with the parameters of the sweep."""
-
-    __tablename__ = "scans"
-    release_id: Mapped[int] = _release_key()
-    library: Mapped[str] = mapped_column(primary_key=True)
-    parameters: Mapped[dict[str, Any]]
-    __table_args__ = (_child_of("vocabularies", "library"),)
-
-
-class ScanResultRow(Base):
-    """How a term of a scan matches one cluster."""
-
-    __tablename__ = "scan_results"
-    release_id: Mapped[int] = _release_key()
-    term_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    cluster: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    library: Mapped[str]
-    score: Mapped[float]
-    z: Mapped[float]
-    p_value: Mapped[float | None] = mapped_column(Double)
-    q_value: Mapped[float | None] = mapped_column(Double)
-    __table_args__ = (
-        _child_of("scans", "library"),
-        _child_of("terms", "term_id"),
-        _child_of("clusters", "cluster"),
-        Index(None, "release_id", "cluster"),
-        Index(None, "release_id", "library", "q_value"),
-    )

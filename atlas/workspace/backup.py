@@ -16,7 +16,6 @@ from sqlalchemy import Connection, Table, select, text
 
 from atlas import __version__
 from atlas.catalog.database import Database
-from atlas.catalog.tables import SCHEMA as CATALOG_SCHEMA
 from atlas.errors import InputError, ResourceError
 from atlas.manifest import FileEntry
 from atlas.workspace.archive import (
@@ -34,6 +33,7 @@ from atlas.workspace.lease import RESULTS
 from atlas.workspace.restore import verify
 from atlas.workspace.rows import to_line
 from atlas.workspace.session import take_turn
+from atlas.workspace.tables import REVISION
 
 _ROWS_AT_ONCE = 20
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -94,7 +94,6 @@ def _write(archive: zipfile.ZipFile, database: Database, home: Path) -> None:
     with database.connect() as connection:
         connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
         take_turn(connection, RESULTS, shared=True)  # no result expires while we write
-        revision = connection.scalar(text(f"SELECT version_num FROM {CATALOG_SCHEMA}.alembic_version"))  # noqa: S608 # a constant
         for table in TABLES:
             counted = _Counted(_lines(connection, table))
             files.append(_add(archive, table_path(table.name), counted))
@@ -103,7 +102,7 @@ def _write(archive: zipfile.ZipFile, database: Database, home: Path) -> None:
             files.append(_add(archive, name, _blocks(file), stored=file.suffix in _PACKED))
     manifest = BackupManifest(
         format_version=FORMAT_VERSION,
-        schema_revision=str(revision),
+        schema_revision=REVISION,
         program_version=__version__,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         n_rows=n_rows,

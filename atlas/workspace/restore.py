@@ -18,10 +18,7 @@ from atlas.release import Home
 from atlas.workspace.archive import TABLES, BackupArchive, BackupReport, corrupt, newer
 from atlas.workspace.kinds import SCANS
 from atlas.workspace.rows import copied, from_line, revived
-from atlas.workspace.tables import SCHEMA, LabelEditRow
-
-REVISIONS = ("0002",)
-"""Migrations whose rows can be restored."""
+from atlas.workspace.tables import REVISION, SCHEMA, LabelEditRow
 
 _SPARE_BYTES = 64 * 2**20
 _STAGE = ".restore-"
@@ -36,10 +33,8 @@ def verify(archive: BackupArchive) -> None:
     ArtifactError
         ``corrupt``, or ``incompatible`` if its rows belong to a newer schema.
     """
-    if archive.manifest.schema_revision not in REVISIONS:
-        raise newer(
-            archive.path, f"schema {archive.manifest.schema_revision[:20]!r}", expected=f"schema {REVISIONS[-1]}"
-        )
+    if archive.manifest.schema_revision != REVISION:
+        raise newer(archive.path, f"schema {archive.manifest.schema_revision[:20]!r}", expected=f"schema {REVISION}")
     for table in TABLES:
         n_rows = 0
         for line in archive.lines(table.name):

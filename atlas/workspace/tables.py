@@ -17,6 +17,9 @@ from atlas.catalog.tables import NAMING
 
 SCHEMA = "app"
 
+REVISION = "0002"
+"""The last migration that changed these tables; a backup tells it."""
+
 _Time = TIMESTAMP(timezone=True)
 
 

@@ -43,6 +43,10 @@ def test_check_up_down_up(make_database: MakeDatabase) -> None:
     with database.begin() as connection:
         command.check(migration_config(connection))
     with database.begin() as connection:
+        command.downgrade(migration_config(connection), "0001")
+    assert set(described(database)) == set(first) | {"scans", "scan_results"}
+    assert described(database, "app") == {}
+    with database.begin() as connection:
         command.downgrade(migration_config(connection), "base")
     assert set(described(database)) == {"alembic_version"}
     assert described(database, "app") == {}
