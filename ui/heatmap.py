@@ -30,7 +30,7 @@ _DIVERGING = {
 }
 _INK = {"light": "#1d2733", "dark": "#eef2f5"}
 _PALE = {"light": "#8a949e", "dark": "#87919b"}
-_PAPER = {"light": "#ffffff", "dark": "#14171b"}
+_MARK, _RIM = "#14171b", "#ffffff"
 _ACCENT = {"light": "#b3470a", "dark": "#ffab66"}
 _FEW = " (fewer than 3 studies)"
 _FONT = '"Source Sans", "Source Sans Pro", sans-serif'
@@ -127,7 +127,7 @@ def heatmap_figure(
             },
         )
     )  # fmt: skip
-    for trace in _cell_marks(grid, descriptive=descriptive, theme=theme):
+    for trace in _cell_marks(grid, descriptive=descriptive):
         figure.add_trace(trace)
     names = [_bold(chart_text(term, limit=letters), wanted=term in selected) for term in grid.terms]
     heads = [chart_text(_headed(grid, i, descriptive, limit=18 if narrow else 36)) for i in columns]
@@ -256,7 +256,7 @@ def heatmap_svg(grid: Grid, *, title: str, descriptive: Collection[int] = (), se
     return "\n".join(parts)
 
 
-def _cell_marks(grid: Grid, *, descriptive: Collection[int], theme: Theme) -> list[go.Scatter]:
+def _cell_marks(grid: Grid, *, descriptive: Collection[int]) -> list[go.Scatter]:
     """Return the marks of the significant cells, and one trace that is clicked and hovered but not seen."""
     cells = [(row, column) for row in range(len(grid.terms)) for column in range(len(grid.clusters))]
     found = {cell: strength(grid.q_values[cell[0]][cell[1]], grid.q_within[cell[0]][cell[1]]) for cell in cells}
@@ -275,9 +275,10 @@ def _cell_marks(grid: Grid, *, descriptive: Collection[int], theme: Theme) -> li
             **look,
         )
 
-    dot = {"size": 6.5, "color": _INK[theme], "line": {"color": _PAPER[theme], "width": 1.3}, "opacity": 1.0}
-    halo = {"symbol": "circle-open", "size": 7, "color": _PAPER[theme], "line": {"width": 3.2}, "opacity": 1.0}
-    ring = {"symbol": "circle-open", "size": 7, "color": _INK[theme], "line": {"width": 1.4}, "opacity": 1.0}
+    # A marked cell is strong, so dark by day and bright by night: a dark mark with a white rim is seen on both.
+    dot = {"size": 6.5, "color": _MARK, "line": {"color": _RIM, "width": 1.3}, "opacity": 1.0}
+    halo = {"symbol": "circle-open", "size": 7, "color": _RIM, "line": {"width": 3.4}, "opacity": 1.0}
+    ring = {"symbol": "circle-open", "size": 7, "color": _MARK, "line": {"width": 1.5}, "opacity": 1.0}
     return [
         trace(dots, marker=dot, hoverinfo="skip"),
         trace(rings, marker=halo, hoverinfo="skip"),

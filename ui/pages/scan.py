@@ -150,8 +150,8 @@ def _heat_map(service: Service, report: Any) -> None:
 
 def _terms(report: Any) -> None:
     n_found = report["summary"]["n_significant"]
-    only = st.toggle(f"Only the {n_found:,} that stand out", key="scan-significant", disabled=not n_found)
-    scan_views.terms(report, significant_only=bool(only and n_found), on_term=_open_term)
+    only = bool(n_found) and st.toggle(f"Only the {n_found:,} that stand out", key="scan-significant")
+    scan_views.terms(report, significant_only=only, on_term=_open_term)
     downloads.buttons(
         lambda: downloads.term_table(report), stem=("scan", report["summary"]["name"], "terms"), key="terms"
     )
