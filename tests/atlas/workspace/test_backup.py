@@ -82,14 +82,21 @@ def home(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture
-def saved(workspace: Database, home: Path, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def saved_once(database: Database, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A backup of a full workspace, which is empty again afterwards."""
-    fill(workspace, home)
-    backup(workspace, home, tmp_path / "saved.zip")
-    empty(workspace)
-    shutil.rmtree(home / "scans")
-    return tmp_path / "saved.zip"
+    folder = tmp_path_factory.mktemp("saved")
+    empty(database)
+    fill(database, folder)
+    backup(database, folder, folder / "saved.zip")
+    empty(database)
+    return folder / "saved.zip"
+
+
+@pytest.fixture
+def saved(workspace: Database, saved_once: Path, tmp_path: Path) -> Path:
+    """A copy of it for one test."""
+    return Path(shutil.copy(saved_once, tmp_path / "saved.zip"))
 
 
 def unpacked(path: Path) -> dict[str, bytes]:
@@ -350,25 +357,15 @@ def test_a_bomb_is_refused_before_it_is_expanded(workspace: Database, home: Path
 
 
 @pytest.mark.postgres
-def test_a_small_file_may_expand_to_a_gigabyte_and_no_further(tmp_path: Path, workspace: Database, home: Path) -> None:
-    with zipfile.ZipFile(tmp_path / "b.zip", "w", zipfile.ZIP_DEFLATED) as archive:
-        block = bytes(2**20)
-        sizes = {f"tables/{name}.jsonl": 0 for name in ("member_sets", "label_edits", "jobs")}
-        for name in sizes:
-            archive.writestr(name, b"")
-        with archive.open("scans/r1/key/zeros.npy", "w", force_zip64=True) as handle:
-            for _ in range(1_100):
-                handle.write(block)
-        files = [{"path": name, "bytes": 0, "sha256": hashlib.sha256().hexdigest()} for name in sizes]
-        files.append({"path": "scans/r1/key/zeros.npy", "bytes": 1_100 * 2**20, "sha256": "0" * 64})
-        n_rows = {"member_sets": 0, "label_edits": 0, "jobs": 0}
-        manifest = {
-            "format": "geo-atlas backup", "format_version": 1, "schema_revision": "0002", "program_version": "0",
-            "created_at": "", "n_rows": n_rows, "files": files,
-        }  # fmt: skip
-        archive.writestr("manifest.json", json.dumps(manifest))
-    assert (tmp_path / "b.zip").stat().st_size < 5 * 2**20
-    assert isinstance(refused(workspace, home, tmp_path / "b.zip"), TooLargeError)
+def test_a_file_may_expand_so_far_by_itself(
+    workspace: Database, home: Path, saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from atlas.workspace import archive
+
+    monkeypatch.setattr(archive, "_SMALL_BYTES", 20 * 2**20)
+    monkeypatch.setattr(archive, "_MAX_GROWTH", 4)
+    entries = unpacked(saved) | {"scans/r1/key/zeros.npy": bytes(30 * 2**20)}
+    assert isinstance(refused(workspace, home, packed(tmp_path / "b.zip", entries)), TooLargeError)
 
 
 @pytest.mark.postgres
