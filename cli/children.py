@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import logging
 import os
 import signal
 import sys
@@ -22,6 +21,7 @@ import typer
 
 from atlas.errors import AtlasError, ConfigError
 from atlas.settings import load_settings
+from cli.logs import configure as configure_log
 
 GRACE_S = 10.0
 """How long a child may take to end by itself."""
@@ -52,12 +52,14 @@ def run_api() -> None:
     from api.main import SERVER_OPTIONS, create_app
 
     settings = load_settings()
-    # Phrases and accessions of users stay out of logs, so there is no access log.
+    configure_log(settings, service="api")
+    # Phrases of users stay out of logs: uvicorn's access log is off, ours (api.access) names no query string.
     uvicorn.run(
         create_app(settings),
         host=settings.api_host,
         port=settings.api_port,
         timeout_graceful_shutdown=int(GRACE_S / 2),
+        log_config=None,
         log_level="warning",
         **SERVER_OPTIONS,
     )
@@ -81,14 +83,14 @@ def run_work() -> None:
     """Carry out jobs until told to stop; questions have the right of way on the processor."""
     from atlas.workspace.worker import work
 
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("atlas").setLevel(logging.INFO)
+    settings = load_settings()
+    configure_log(settings, service="work")
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     with contextlib.suppress(OSError, AttributeError):
         os.nice(10)
-    work(load_settings(), stop=stop)
+    work(settings, stop=stop)
 
 
 def page_path() -> Path:

@@ -221,7 +221,8 @@ def _forward(child: _Child) -> None:
     for line in child.process.stdout or ():
         if line.strip():
             child.tail.append(line.rstrip())
-            typer.echo(f"{child.service.name}: {line.rstrip()}", err=True)
+            is_json = line.startswith("{")  # structured lines name their service themselves
+            typer.echo(line.rstrip() if is_json else f"{child.service.name}: {line.rstrip()}", err=True)
 
 
 def _wait_until_up(child: _Child, children: Sequence[_Child], stop: threading.Event) -> None:
