@@ -20,9 +20,16 @@ from atlas.queries import Phrase, check_k, check_parts, describe_parts, read_par
 FUSION_DEPTH = 1_000
 """Ranks of each list that enter hybrid search; fixed, so that a longer answer begins like a shorter one."""
 
+_COMPARED = 10
+"""Hits that are compared with the best samples for the wanted parts alone."""
+
 NO_MATCH = (
     "Nothing in this atlas matches {phrase!r}: its best sample scores no higher than samples do for phrases that mean "
     "nothing here. The nearest samples are listed all the same."
+)
+OUTWEIGHED = (
+    "The hits resemble what is wanted far less than other samples do: the unwanted parts outweigh it. "
+    "Give them less weight, e.g. {phrase}^{weight:g}."
 )
 NO_MATCH_PART = "Nothing in this atlas matches {phrase!r}; it counts all the same."
 
@@ -126,7 +133,9 @@ def search_parts(opened: Opened, parts: Sequence[QueryPart], *, ask: Ask) -> Sea
         series=roll_up(opened.samples, hits),
         n_candidates=opened.n_passing(allowed),
         no_match=_no_match(query, unmatched),
-        message=_remark(opened, query, unmatched=unmatched, ask=ask, n_lexical=len(lexical), n_hits=len(hits)),
+        message=_remark(
+            opened, query, unmatched=unmatched, ask=ask, n_lexical=len(lexical), rows=rows, allowed=allowed
+        ),
         parts=tuple(one.part for one in query.parts),
     )
 
@@ -273,9 +282,37 @@ def _no_match(query: Query, unmatched: list[str]) -> bool:
     return bool(wanted) and len(unmatched) == len(wanted)
 
 
-def _remark(opened: Opened, query: Query, *, unmatched: list[str], ask: Ask, n_lexical: int, n_hits: int) -> str | None:
+def _outweighed(opened: Opened, query: Query, *, rows: np.ndarray, allowed: np.ndarray | None) -> str | None:
+    """Say so where the hits answer the wanted parts less than half as well as the best samples for these alone do.
+
+    "heart failure" and "ischemic" share the heart: taken away whole, the one takes the other along.
+    """
+    wanted = [(one.vector, factor) for one, factor in zip(query.parts, query.factors, strict=True) if factor > 0]
+    if not rows.size or len(wanted) in (0, len(query.parts)):
+        return None
+    vector = combine([one for one, _ in wanted], np.array([factor for _, factor in wanted]))
+    best = opened.index.search(vector, min(rows.size, _COMPARED), allowed=allowed).scores[0]
+    usual = float(opened.moments.mean @ vector.astype(np.float64))
+    found = opened.store.exact_scores(vector, rows[:_COMPARED])
+    if float(found.mean()) - usual >= (float(best.mean()) - usual) / 2:
+        return None
+    heaviest = query.parts[int(np.argmin(query.factors))].part
+    return OUTWEIGHED.format(phrase=heaviest.value[:80], weight=abs(heaviest.weight) / 2)
+
+
+def _remark(
+    opened: Opened,
+    query: Query,
+    *,
+    unmatched: list[str],
+    ask: Ask,
+    n_lexical: int,
+    rows: np.ndarray,
+    allowed: np.ndarray | None,
+) -> str | None:
     """Return what a reader should know of the answer, in sentences."""
-    remarks = []
+    remarks: list[str] = []
+    n_hits = rows.size
     if n_hits == 0:
         remarks.append("No sample passes the filters.")
     elif ask.mode == "lexical":
@@ -286,6 +323,7 @@ def _remark(opened: Opened, query: Query, *, unmatched: list[str], ask: Ask, n_l
     else:
         sentence = NO_MATCH if len(query.parts) == 1 else NO_MATCH_PART
         remarks += [sentence.format(phrase=phrase[:80]) for phrase in unmatched]
+        remarks += filter(None, [_outweighed(opened, query, rows=rows, allowed=allowed)])
     if 0 < n_hits < ask.k and ask.spread.per_series is not None:
         remarks.append(f"At most {ask.spread.per_series} of each series leave {n_hits} hits.")
     symbols = opened.symbols

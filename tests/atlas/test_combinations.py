@@ -95,6 +95,14 @@ def test_minus_takes_away_what_plus_adds(atlas: Atlas) -> None:
 
 
 @slow
+def test_minus_that_takes_the_wanted_along_is_said_with_a_lighter_weight(atlas: Atlas) -> None:
+    heavy = atlas.search_text("heart", minus=["cardiac muscle^3"])
+    assert "Give them less weight, e.g. cardiac muscle^1.5." in (heavy.message or "")
+    assert atlas.search_text("heart", minus=["liver^0.1"]).message is None
+    assert "outweigh" not in (atlas.search_parts([text("liver", -1)]).message or "")
+
+
+@slow
 def test_accessions_in_plus_and_minus_are_samples(atlas: Atlas) -> None:
     result = atlas.search_text("gsm9000000", plus=["gse901^0.5"], minus=["GSM9000200"], k=5)
     assert [(one.kind, one.value) for one in result.parts] == [
