@@ -205,7 +205,7 @@ class GeneTextTower:
         genes = np.flatnonzero(block.weights[place])
         whole = block.weights[place, genes]
         pull = whole * self._code_lengths[genes]
-        order = np.argsort(-pull, kind="stable")[:top]
+        order = _largest(pull, top)
         length = max(float(np.sqrt(np.square(block.sums[place]).sum())), np.finfo(np.float64).tiny)
         return GeneWeights(
             genes=genes[order],
@@ -229,6 +229,14 @@ class _Block:
     weights: np.ndarray
     steps: np.ndarray
     sums: np.ndarray
+
+
+def _largest(values: np.ndarray, n: int) -> np.ndarray:
+    """Return the places of the ``n`` largest values, largest first, the lower place first among equals."""
+    if values.size <= n:
+        return np.argsort(-values, kind="stable")
+    enough = np.flatnonzero(values >= np.partition(values, -n)[-n])  # sorting these few is far cheaper than sorting all
+    return np.asarray(enough[np.argsort(-values[enough], kind="stable")[:n]])
 
 
 def _normalise_rows(sums: np.ndarray) -> np.ndarray:

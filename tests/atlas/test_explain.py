@@ -14,6 +14,7 @@ from atlas.explain import GeneExplanation, contributions, explain_hit
 from atlas.expression.align import AlignedExpression, GeneAligner
 from atlas.expression.source import open_source
 from atlas.manifest import read_manifest, write_json
+from atlas.model.gene_tower import _largest
 from atlas.model.joint import JointModel
 from atlas.release import Home, Release
 from atlas.vectors.gene_weights import N_KEPT, GeneWeights, open_records, pack, unpack
@@ -73,6 +74,13 @@ def test_strongest_genes_are_those_of_the_tower_with_its_weights(model: JointMod
     assert sample.norm == pytest.approx(np.linalg.norm(tower_sum(model, aligned)), rel=1e-6)
     np.testing.assert_allclose(sample.weights * sample.norm, plain[sample.genes], rtol=1e-5)
     assert sample.kept == pytest.approx(np.sort(pull)[-N_KEPT:].sum() / pull.sum(), rel=1e-6)
+
+
+def test_largest_values_are_those_of_a_whole_stable_sort() -> None:
+    rng = np.random.default_rng(0)
+    for n in (1, 5, 64, 300):
+        values = rng.integers(0, 20, 200).astype(np.float64)  # many ties
+        np.testing.assert_array_equal(_largest(values, n), np.argsort(-values, kind="stable")[:n])
 
 
 def test_contribution_is_the_score_less_the_score_of_the_sum_without_the_gene(
