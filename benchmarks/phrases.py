@@ -23,6 +23,7 @@ from atlas.model.config import GeneTextConfig
 from atlas.model.gene_tower import GeneTable
 from atlas.model.joint import JointModel
 from atlas.resources import resource_path
+from atlas.vocabulary import background_phrases
 from indexer.evaluation import (
     CaseControlResult,
     CuratedSamples,
@@ -42,6 +43,7 @@ RULES = Path(__file__).with_name("phrase_rules.tsv")
 LEAKY = ("GTEx-average-recount2", "MADE:heme-16populations")  # also rows of other evaluation sets
 SEED = 0
 N_DRAWS = 1_000
+RERANKED = 1_000
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,48 @@ def case_control_cells(result: CaseControlResult) -> str:
     return f"{result.n_cases} / {result.n_controls} ({result.n_studies}) | {show(result.auroc)}{mark}"
 
 
+def order_table(
+    rules: Sequence[PhraseRule], vectors: np.ndarray, *, texts: np.ndarray, null: np.ndarray, samples: CuratedSamples
+) -> str:
+    """Markdown: AUROC and P@10 of each phrase by cosine, and by what is left of it once off-topic phrases are discounted.
+
+    Parameters
+    ----------
+    vectors, texts, null
+        (n_samples, dim), (n_rules, dim) and (n_null, dim) unit vectors; ``null`` of the phrases that calibrate a release.
+    """
+    cosines, of_null = vectors @ texts.T, vectors @ null.T
+    above = cosines - of_null.mean(axis=1, keepdims=True)
+    response = above / np.maximum(of_null.std(axis=1, keepdims=True), 1e-6)
+    orders = {
+        "cosine (in use)": cosines,
+        f"best {RERANKED:,} by response": reranked(cosines, response),
+        f"best {RERANKED:,} by cosine less mean": reranked(cosines, above),
+        "all by response": response,
+        "all by cosine less mean": above,
+    }
+    lines = [f"| phrase | {' | '.join(orders)} |", "|---|" + "---|" * len(orders)]
+    found = np.zeros((len(rules), len(orders), 2))
+    for i, rule in enumerate(rules):
+        positive = rule.positives(samples)
+        for j, scores in enumerate(orders.values()):
+            found[i, j] = roc_auc(scores[:, i], positive), precision_at(scores[:, i], positive)
+        lines.append(f"| {rule.phrase} | " + " | ".join(f"{auroc:.3f}, {p:.1f}" for auroc, p in found[i]) + " |")
+    lines.append("| **mean** | " + " | ".join(f"**{auroc:.3f}, {p:.3f}**" for auroc, p in found.mean(axis=0)) + " |")
+    return "\n".join(lines)
+
+
+def reranked(first: np.ndarray, then: np.ndarray) -> np.ndarray:
+    """Return scores (n_samples, n_phrases) that put the best ``RERANKED`` of ``first`` in the order of ``then``."""
+    places = np.empty_like(first)
+    for j in range(first.shape[1]):
+        order = np.argsort(-first[:, j], kind="stable")
+        best = order[:RERANKED]
+        order[:RERANKED] = best[np.argsort(-then[best, j], kind="stable")]
+        places[order, j] = -np.arange(len(order))
+    return places
+
+
 def show(estimate: Estimate) -> str:
     """Write an estimate and its interval."""
     return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
@@ -187,7 +231,8 @@ def report(data: Path, model_dir: Path, *, grid: bool) -> str:
     corpus, rules, parts = Corpus.open(data), read_phrase_rules(RULES), read_model(model_dir)
     model = JointModel.load(model_dir)
     texts = model.embed_texts([rule.phrase for rule in rules])
-    shipped = corpus.embed(model) @ texts.T
+    vectors = corpus.embed(model)
+    shipped = vectors @ texts.T
     refitted = corpus.embed(model.with_statistics(collect_statistics(parts, corpus.paths)[0])) @ texts.T
     samples = corpus.samples
     sections = [
@@ -205,6 +250,12 @@ def report(data: Path, model_dir: Path, *, grid: bool) -> str:
         "Pairs are compared only inside one tissue (and one series). Intervals draw studies and, within them, samples; † one or "
         "two studies, so the interval says nothing of others. "
         "A disease far above .5 in the first table and near .5 here is found by its tissue, not by its disease.",
+        "## Orders compared",
+        order_table(rules, vectors, texts=texts, null=model.embed_texts(list(background_phrases())), samples=samples),
+        "AUROC, P@10. A sample's response to a phrase is its cosine less the mean of its cosines with the off-topic "
+        "phrases, over their deviation. The means rise a little, but right first hits are lost for several phrases, and "
+        "differences of this size lie within the noise of 65 studies: hits stay in the order of their cosines, and the "
+        "percentile beside each hit tells which of them answer every phrase.",
     ]
     if grid:
         sections += [
