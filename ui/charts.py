@@ -1,7 +1,8 @@
 """Charts: the map of an atlas, and bars of the genes that carry a similarity. Plotly figures, no Streamlit.
 
-Up to ``WEBGL_FROM`` points are drawn as SVG (crisp, and there in browsers without WebGL), more by WebGL; above
-``MOST_POINTS`` every n-th sample is drawn, those that are pointed out always.
+Up to ``WEBGL_FROM`` points are drawn as SVG (crisp, and there in browsers without WebGL), all of one colour as one path: a
+mark of its own for each point takes a browser a second. They are found by the pointer through markers that are not drawn.
+More points are drawn by WebGL; above ``MOST_POINTS`` every n-th sample, those that are pointed out always.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import plotly.graph_objects as go
 
-from ui.labels import Canvas, place_labels
+from ui.labels import Canvas, Label, place_labels
 from ui.text import chart_text
 
 WEBGL_FROM = 5_000
@@ -31,8 +32,10 @@ INK = {"light": "#1d2733", "dark": "#eef2f5"}
 ACCENT = {"light": "#c2410c", "dark": "#ff9d5c"}
 GREY = {"light": "#ccd3d9", "dark": "#39424b"}
 AGAINST = {"light": "#5b7a99", "dark": "#8fb0cf"}
-_PAPER = {"light": "rgba(255,255,255,0.78)", "dark": "rgba(24,23,21,0.74)"}
+PAPER = {"light": "#ffffff", "dark": "#181715"}
 _POINTS_WEIGHED = 2_000
+_STEPS = 24
+"""Colours of the score scale on the map: more cannot be told apart."""
 
 
 def map_figure(
@@ -47,6 +50,8 @@ def map_figure(
     height_px: int = 520,
 ) -> go.Figure:
     """Return the map: coloured by score if ``columns`` has one, else by cluster.
+
+    The first trace holds every drawn sample (accession as ``customdata``), the last the names of the clusters.
 
     Parameters
     ----------
@@ -65,24 +70,28 @@ def map_figure(
     """
     xs, ys = np.asarray(columns["x"], dtype=np.float64), np.asarray(columns["y"], dtype=np.float64)
     canvas = Canvas.around(xs, ys, width_px=width_px, height_px=height_px)
-    figure = go.Figure(_points(columns, xs, ys, always={*highlighted, *(members or ())}, members=members, theme=theme))
-    for trace in _marks(columns, xs, ys, highlighted=highlighted, opened=opened, theme=theme):
-        figure.add_trace(trace)
-    if place is not None:
-        star = {"symbol": "star", "size": 18, "color": ACCENT[theme], "line": {"width": 1.5, "color": "#ffffff"}}
-        figure.add_trace(go.Scatter(x=[place[0]], y=[place[1]], mode="markers", hoverinfo="skip", marker=star))
-    every = max(1, len(xs) // _POINTS_WEIGHED)
-    for label in place_labels(columns["clusters"], canvas, points=np.column_stack([xs, ys])[::every]):
-        if label.leader is not None:
-            figure.add_shape(
-                type="line", x0=label.x, y0=label.y, x1=label.leader[0], y1=label.leader[1], layer="below",
-                line={"color": AGAINST[theme], "width": 0.8},
-            )  # fmt: skip
-        figure.add_annotation(
-            x=label.x, y=label.y, text=label.text, showarrow=False, bgcolor=_PAPER[theme], borderpad=1,
-            font={"size": 11, "color": INK[theme]}, captureevents=False,
-        )  # fmt: skip
-    return figure.update_layout(_layout(canvas, height_px=height_px))
+    kept = _kept(columns, _rows_of(columns, {*highlighted, *(members or ())}))
+    rows, colours = _coloured(columns, kept, members=members, theme=theme)
+    size = 6.0 if len(rows) <= 3_000 else 4.0 if len(rows) <= 20_000 else 2.5
+    light = len(rows) <= WEBGL_FROM
+    marker: dict[str, Any] = (
+        {"size": size, "opacity": 0, "maxdisplayed": 1} if light else {"size": size, "color": colours, "opacity": 0.85}
+    )
+    opacity = {"marker": {"opacity": marker["opacity"]}}
+    points = {
+        "type": "scatter" if light else "scattergl", "mode": "markers", "x": xs[rows].tolist(), "y": ys[rows].tolist(),
+        "marker": {**marker, "line": {"width": 0}}, "selected": opacity, "unselected": opacity,
+        "customdata": [columns["accession"][row] for row in rows.tolist()], "text": _hovers(columns, rows),
+        "hovertemplate": "%{text}<extra></extra>",
+    }  # fmt: skip
+    labels = place_labels(
+        columns["clusters"], canvas, points=np.column_stack([xs, ys])[:: max(1, len(xs) // _POINTS_WEIGHED)]
+    )
+    traces = [points, *_marks(columns, xs, ys, highlighted=highlighted, opened=opened, place=place, theme=theme)]
+    shapes = _dots(xs[rows], ys[rows], colours, canvas, size_px=size) if light else []
+    layout = _layout(canvas, height_px=height_px) | {"shapes": [*_leaders(labels, theme=theme), *shapes]}
+    # The figure is made of what this module wrote: to check it again costs more than to draw it.
+    return go.Figure({"data": [*traces, _names(labels, theme=theme)], "layout": layout}, _validate=False)
 
 
 def sampling_step(n_samples: int) -> int:
@@ -159,57 +168,116 @@ def _kept(columns: Mapping[str, Any], always: np.ndarray) -> np.ndarray:
     return rows[np.argsort(np.asarray(scores)[rows], kind="stable")] if scores else rows
 
 
-def _points(
+def _coloured(
+    columns: Mapping[str, Any], kept: np.ndarray, *, members: Collection[str] | None, theme: Theme
+) -> tuple[np.ndarray, list[str]]:
+    """Return the rows to draw, in the order of drawing, and the colour of each."""
+    scores = columns.get("score")
+    if members is not None:
+        names = columns["accession"]
+        inside = np.array([names[row] in members for row in kept.tolist()], dtype=bool)
+        order = np.argsort(inside, kind="stable")  # members last: none is covered
+        return kept[order], [ACCENT[theme] if own else GREY[theme] for own in inside[order].tolist()]
+    if scores and len(kept):
+        low, high = score_range(columns) or (0.0, 1.0)
+        share = np.clip((np.asarray(scores, dtype=np.float64)[kept] - low) / ((high - low) or 1.0), 0, 1)
+        scale = [between(SCORES[theme], step / (_STEPS - 1)) for step in range(_STEPS)]
+        return kept, [scale[step] for step in np.rint(share * (_STEPS - 1)).astype(int).tolist()]
+    clusters = np.asarray(columns["cluster"], dtype=np.int64)[kept]
+    return kept, [CLUSTERS[cluster % len(CLUSTERS)] for cluster in clusters.tolist()]
+
+
+def between(stops: Sequence[str], share: float) -> str:
+    """Return the colour at a share in [0, 1] of the way through evenly spaced stops."""
+    at = min(max(share, 0.0), 1.0) * (len(stops) - 1)
+    below = min(int(at), len(stops) - 2)
+    pairs = zip(_rgb(stops[below]), _rgb(stops[below + 1]), strict=True)
+    return "#" + "".join(f"{round(a + (b - a) * (at - below)):02x}" for a, b in pairs)
+
+
+def _rgb(colour: str) -> tuple[int, int, int]:
+    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
+
+
+def _hovers(columns: Mapping[str, Any], rows: np.ndarray) -> list[str]:
+    names, clusters, scores = columns["accession"], columns["cluster"], columns.get("score")
+    labels = {c["cluster"]: chart_text(c["label"]) for c in columns["clusters"]}
+    text = [f"<b>{chart_text(names[row])}</b><br>{labels.get(clusters[row], '')}" for row in rows.tolist()]
+    if not scores:
+        return text
+    return [f"{line}<br>score {scores[row]:.3f}" for line, row in zip(text, rows.tolist(), strict=True)]
+
+
+def _dots(
+    xs: np.ndarray, ys: np.ndarray, colours: Sequence[str], canvas: Canvas, *, size_px: float
+) -> list[dict[str, Any]]:
+    """Return the points as one path a colour, in the order in which the colours come last; a point is an eight-cornered dot."""
+    angles = np.arange(8) * (np.pi / 4) + np.pi / 8
+    radius = 0.5 * size_px * np.array([canvas.x_per_px, canvas.y_per_px])
+    corners = np.column_stack([np.cos(angles), np.sin(angles)]) * radius
+    digits = 4
+    outline = np.round(np.column_stack([xs, ys])[:, None, :] + corners, digits).tolist()
+    paths: dict[str, list[str]] = {}
+    for colour, dot in zip(colours, outline, strict=True):
+        path = paths.pop(colour, [])  # to the end: what is drawn last lies on top
+        path.append("M" + "L".join(f"{x:g},{y:g}" for x, y in dot) + "Z")
+        paths[colour] = path
+    return [
+        {
+            "type": "path",
+            "path": "".join(path),
+            "fillcolor": colour,
+            "line": {"width": 0},
+            "opacity": 0.85,
+            "layer": "below",
+        }
+        for colour, path in paths.items()
+    ]
+
+
+def _leaders(labels: Sequence[Label], *, theme: Theme) -> list[dict[str, Any]]:
+    """Return a line from each name that stands far off to its cluster."""
+    line = {"color": AGAINST[theme], "width": 0.8}
+    ends = [(label, label.leader) for label in labels if label.leader is not None]
+    return [
+        {"type": "line", "x0": label.x, "y0": label.y, "x1": x, "y1": y, "layer": "below", "line": line}
+        for label, (x, y) in ends
+    ]
+
+
+def _names(labels: Sequence[Label], *, theme: Theme) -> dict[str, Any]:
+    """Return the names of the clusters; a halo of paper keeps them readable on points."""
+    halo = ", ".join([f"0 0 2px {PAPER[theme]}"] * 4)
+    return {
+        "type": "scatter", "mode": "text", "x": [label.x for label in labels], "y": [label.y for label in labels],
+        "text": [label.text for label in labels], "textposition": "middle center", "hoverinfo": "skip",
+        "textfont": {"size": 11, "color": INK[theme], "shadow": halo},
+    }  # fmt: skip
+
+
+def _marks(
     columns: Mapping[str, Any],
     xs: np.ndarray,
     ys: np.ndarray,
     *,
-    always: set[str],
-    members: Collection[str] | None,
+    highlighted: Collection[str],
+    opened: str | None,
+    place: tuple[float, float] | None,
     theme: Theme,
-) -> go.Scatter | go.Scattergl:
-    kept = _kept(columns, _rows_of(columns, always))
-    clusters = np.asarray(columns["cluster"], dtype=np.int64)[kept]
-    names, labels = columns["accession"], {c["cluster"]: chart_text(c["label"]) for c in columns["clusters"]}
-    scores = columns.get("score")
-    n = len(kept)
-    marker: dict[str, Any] = {"size": 6 if n <= 3_000 else 4 if n <= 20_000 else 2.5, "line": {"width": 0}}
-    pairs = zip(kept.tolist(), clusters.tolist(), strict=True)
-    text = [f"<b>{chart_text(names[row])}</b><br>{labels.get(cluster, '')}" for row, cluster in pairs]
-    if members is not None:
-        inside = np.array([names[row] in members for row in kept], dtype=bool)
-        order = np.argsort(inside, kind="stable")  # members last: none is covered
-        kept, text = kept[order], [text[i] for i in order]
-        marker |= {"color": [ACCENT[theme] if own else GREY[theme] for own in inside[order].tolist()], "opacity": 0.9}
-    elif scores and n:
-        values = np.asarray(scores, dtype=np.float64)[kept]
-        low, high = score_range(columns) or (0.0, 1.0)
-        marker |= {"color": values.tolist(), "colorscale": SCORES[theme], "cmin": low, "cmax": high}
-        text = [f"{line}<br>score {value:.3f}" for line, value in zip(text, values.tolist(), strict=True)]
-    else:
-        marker |= {"color": [CLUSTERS[c % len(CLUSTERS)] for c in clusters.tolist()], "opacity": 0.8}
-    opacity = {"marker": {"opacity": marker.get("opacity", 1.0)}}
-    kind = go.Scatter if n <= WEBGL_FROM else go.Scattergl
-    return kind(
-        x=xs[kept].tolist(), y=ys[kept].tolist(), mode="markers", marker=marker, selected=opacity, unselected=opacity,
-        customdata=[names[row] for row in kept], text=text, hovertemplate="%{text}<extra></extra>",
-    )  # fmt: skip
-
-
-def _marks(
-    columns: Mapping[str, Any], xs: np.ndarray, ys: np.ndarray, *, highlighted: Collection[str], opened: str | None, theme: Theme
-) -> list[go.Scatter]:  # fmt: skip
+) -> list[dict[str, Any]]:
     ring = {"symbol": "circle-open", "size": 10, "color": ACCENT[theme], "line": {"width": 1.6}}
     diamond = {"symbol": "diamond", "size": 14, "color": ACCENT[theme], "line": {"width": 2, "color": INK[theme]}}
+    star = {"symbol": "star", "size": 18, "color": ACCENT[theme], "line": {"width": 1.5, "color": "#ffffff"}}
     solid = {"marker": {"opacity": 1.0}}
-    marks = []
+    look = {"type": "scatter", "mode": "markers", "hoverinfo": "skip", "selected": solid, "unselected": solid}
+    marks: list[dict[str, Any]] = []
     for wanted, marker in ((set(highlighted) - {opened}, ring), ({opened} - {None}, diamond)):
         rows = _rows_of(columns, {str(name) for name in wanted})
         if len(rows):
+            names = [columns["accession"][row] for row in rows.tolist()]
             marks.append(
-                go.Scatter(
-                    x=xs[rows].tolist(), y=ys[rows].tolist(), mode="markers", marker=marker, hoverinfo="skip", selected=solid,
-                    unselected=solid, customdata=[columns["accession"][row] for row in rows],
-                )
-            )  # fmt: skip
+                {**look, "x": xs[rows].tolist(), "y": ys[rows].tolist(), "marker": marker, "customdata": names}
+            )
+    if place is not None:
+        marks.append({**look, "x": [place[0]], "y": [place[1]], "marker": star})
     return marks

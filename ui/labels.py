@@ -59,6 +59,16 @@ class Canvas:
         air_x, air_y = 0.05 * (right - left) or 1.0, 0.06 * (top - bottom) or 1.0
         return cls(left - air_x, right + air_x, bottom - air_y, top + air_y, width_px, height_px)
 
+    @property
+    def x_per_px(self) -> float:
+        """Map units of a pixel, across."""
+        return (self.x_max - self.x_min) / self.width_px
+
+    @property
+    def y_per_px(self) -> float:
+        """Map units of a pixel, upwards."""
+        return (self.y_max - self.y_min) / self.height_px
+
     def pixel(self, x: float, y: float) -> tuple[float, float]:
         """Map units to pixels."""
         return (

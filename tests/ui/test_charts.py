@@ -7,7 +7,7 @@ import pytest
 from pages_api import EVIL, FakeAtlas
 
 from ui import charts
-from ui.charts import gene_bars, map_figure, sampling_step, score_range
+from ui.charts import between, gene_bars, map_figure, sampling_step, score_range
 from ui.labels import Canvas, Label, place_labels
 
 
@@ -71,28 +71,47 @@ def test_narrow_map_gets_fewer_labels_than_a_wide_one() -> None:
     assert len(narrow) < len(wide)
 
 
+def dots(figure: go.Figure) -> dict[str, int]:
+    """Number of points by colour, in the order of drawing."""
+    return {shape.fillcolor: shape.path.count("M") for shape in figure.layout.shapes if shape.type == "path"}
+
+
 def test_map_with_phrase_draws_every_sample_best_on_top_and_rings_the_hits() -> None:
     columns = FakeAtlas(300).map("cardiomyopathy")
     hits = columns["accession"][:3]
     figure = map_figure(columns, highlighted=hits, opened=hits[0])
-    points, rings, diamond = figure.data
+    points, rings, diamond, _ = figure.data
     assert isinstance(points, go.Scatter)
     assert len(points.x) == 300
-    colours = list(points.marker.color)
-    assert colours == sorted(colours)
-    assert points.marker.cmax == max(columns["score"])
+    score = dict(zip(columns["accession"], columns["score"], strict=True))
+    drawn = [score[name] for name in points.customdata]
+    assert drawn == sorted(drawn)
+    assert sum(dots(figure).values()) == 300
+    assert list(dots(figure))[-1] == charts.SCORES["light"][-1]
     assert set(rings.customdata) == set(hits[1:])
     assert list(diamond.customdata) == hits[:1]
 
 
+def test_points_of_a_path_lie_where_the_samples_are() -> None:
+    columns = FakeAtlas(40).map(None)
+    figure = map_figure(columns)
+    centres = []
+    for shape in figure.layout.shapes:
+        for dot in shape.path.split("M")[1:] if shape.type == "path" else []:
+            corners = [tuple(map(float, corner.split(","))) for corner in dot.rstrip("Z").split("L")]
+            assert len(corners) == 8
+            centres.append([sum(axis) / 8 for axis in zip(*corners, strict=True)])
+    there = sorted(zip(columns["x"], columns["y"], strict=True))
+    assert [tuple(centre) for centre in sorted(centres)] == [pytest.approx(point, abs=0.01) for point in there]
+
+
 def test_map_without_phrase_is_coloured_by_cluster() -> None:
     columns = FakeAtlas(300).map(None)
-    (points,) = map_figure(columns).data
-    by_cluster: dict[int, set[str]] = {}
-    for row, colour in enumerate(points.marker.color):
-        by_cluster.setdefault(columns["cluster"][row], set()).add(colour)
-    assert all(len(colours) == 1 for colours in by_cluster.values())
-    assert points.marker.showscale is None
+    counted: dict[str, int] = {}
+    for cluster in columns["cluster"]:
+        colour = charts.CLUSTERS[cluster % len(charts.CLUSTERS)]
+        counted[colour] = counted.get(colour, 0) + 1
+    assert dots(map_figure(columns)) == counted
 
 
 def test_large_map_is_thinned_by_webgl_but_keeps_hits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,18 +119,31 @@ def test_large_map_is_thinned_by_webgl_but_keeps_hits(monkeypatch: pytest.Monkey
     monkeypatch.setattr(charts, "WEBGL_FROM", 50)
     columns = FakeAtlas(300).map("liver")
     hits = columns["accession"][1:3]
-    points = map_figure(columns, highlighted=hits).data[0]
+    figure = map_figure(columns, highlighted=hits)
+    points = figure.data[0]
     assert sampling_step(300) == 3
     assert isinstance(points, go.Scattergl)
     assert set(hits) <= set(points.customdata)
     assert len(points.x) <= 102
+    assert len(points.marker.color) == len(points.x)
+    assert not dots(figure)
 
 
 def test_labels_of_strangers_are_text_in_the_chart() -> None:
     figure = map_figure(FakeAtlas(200, evil=True).map(None))
-    shown = [a.text for a in figure.layout.annotations] + list(figure.data[0].text)
+    shown = [*figure.data[-1].text, *figure.data[0].text]
     assert all("<img" not in text and "<a" not in text for text in shown)
+    assert any("&lt;img" in text for text in shown)
     assert EVIL[:4] == "<img"
+
+
+def test_name_that_stands_far_off_is_led_to_its_cluster() -> None:
+    canvas = Canvas(0, 10, 0, 10, width_px=300, height_px=300)
+    crowd = [(5 + dx / 8, 5 + dy / 8) for dx in range(-14, 15) for dy in range(-6, 7)]
+    (label,) = place_labels([cluster(1, 5.0, 5.0)], canvas, points=crowd)
+    assert label.leader == (5.0, 5.0)
+    (near,) = place_labels([cluster(1, 5.0, 5.0)], canvas)
+    assert near.leader is None
 
 
 def test_empty_map_is_a_chart() -> None:
@@ -120,31 +152,31 @@ def test_empty_map_is_a_chart() -> None:
 
 
 def test_colour_scale_is_no_part_of_the_chart_and_runs_from_the_median_to_the_best() -> None:
-    columns = FakeAtlas(300).map("heart")
-    points = map_figure(columns).data[0]
-    assert points.marker.showscale is None
-    low, high = score_range(columns) or (0, 0)
-    assert low == sorted(columns["score"])[150] or low == sum(sorted(columns["score"])[149:151]) / 2
-    assert (points.marker.cmin, points.marker.cmax) == (low, high)
+    columns = FakeAtlas(301).map("heart")
+    assert map_figure(columns).data[0].marker.showscale is None
+    assert score_range(columns) == (sorted(columns["score"])[150], max(columns["score"]))
     assert score_range(FakeAtlas(20).map(None)) is None
+
+
+def test_colours_between_stops() -> None:
+    stops = ["#000000", "#ffffff", "#ff0000"]
+    assert [between(stops, share) for share in (0, 0.25, 0.5, 1, 7, -1)] == [
+        "#000000", "#808080", "#ffffff", "#ff0000", "#ff0000", "#000000",
+    ]  # fmt: skip
 
 
 def test_members_are_coloured_above_all_others_even_where_the_map_is_thinned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(charts, "MOST_POINTS", 50)
     columns = FakeAtlas(300).map(None)
     members = {columns["accession"][1], columns["accession"][200]}
-    points = map_figure(columns, members=members).data[0]
-    accent = [
-        name
-        for name, colour in zip(points.customdata, points.marker.color, strict=True)
-        if colour == charts.ACCENT["light"]
-    ]
-    assert set(accent) == members
-    assert list(points.customdata[-2:]) == accent
+    figure = map_figure(columns, members=members)
+    assert set(figure.data[0].customdata[-2:]) == members
+    assert list(dots(figure)) == [charts.GREY["light"], charts.ACCENT["light"]]
+    assert dots(figure)[charts.ACCENT["light"]] == 2
 
 
 def test_place_of_no_sample_is_a_star() -> None:
-    star = map_figure(FakeAtlas(30).map(None), place=(1.5, -2.0)).data[-1]
+    star = map_figure(FakeAtlas(30).map(None), place=(1.5, -2.0)).data[-2]
     assert (star.marker.symbol, list(star.x), list(star.y)) == ("star", [1.5], [-2.0])
 
 
