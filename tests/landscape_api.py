@@ -132,9 +132,7 @@ class FakeLandscape(FakeAtlas):
 
     def matrix(self) -> dict[str, Any]:
         clusters, effects = self.clusters(), self.effects(len(TERMS))
-        known = {
-            (cell["term"], cell["cluster"]): cell["q_value"] for row in range(len(TERMS)) for cell in self.cells(row)
-        }
+        known = {(cell["term"], cell["cluster"]): cell for row in range(len(TERMS)) for cell in self.cells(row)}
         return {
             "summary": self.summary(), "terms": list(TERMS), "clusters": [c["cluster"] for c in clusters],
             "cluster_labels": [c["label"] for c in clusters], "effects": effects.tolist(),

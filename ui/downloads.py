@@ -78,11 +78,11 @@ def matrix_table(matrix: Mapping[str, Any]) -> list[Row]:
     heads = list(zip(matrix["clusters"], matrix["cluster_labels"], strict=True))
     return [
         {
-            "term": term, "cluster": cluster, "cluster_label": label, "effect": effect, "q_value": q_value, "scan": scan,
-            "release": release,
+            "term": term, "cluster": cluster, "cluster_label": label, "effect": effect, "q_value": q_value, "q_within": q_within,
+            "scan": scan, "release": release,
         }
-        for term, effects, q_values in zip(matrix["terms"], matrix["effects"], matrix["q_values"], strict=True)
-        for (cluster, label), effect, q_value in zip(heads, effects, q_values, strict=True)
+        for term, *cells in zip(matrix["terms"], matrix["effects"], matrix["q_values"], matrix["q_within"], strict=True)
+        for (cluster, label), effect, q_value, q_within in zip(heads, *cells, strict=True)
     ]  # fmt: skip
 
 

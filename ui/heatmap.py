@@ -247,10 +247,11 @@ def heatmap_svg(grid: Grid, *, title: str, descriptive: Collection[int] = (), se
                 f'<rect x="{x}" y="{y}" width="{cell_w - 1}" height="{cell_h - 1}" fill="{_colour(effect, grid.limit)}">'
             )
             parts.append(f"<title>{_xml(term)}: {effect:.3f}</title></rect>")
-            if q_value is not None and q_value < SIGNIFICANT:
-                parts.append(
-                    f'<circle cx="{x + cell_w / 2 - 0.5}" cy="{y + cell_h / 2 - 0.5}" r="2.6" stroke="#ffffff"/>'
-                )
+            if (found := strength(q_value, grid.q_within[row][column])) != "none":
+                centre = f'cx="{x + cell_w / 2 - 0.5}" cy="{y + cell_h / 2 - 0.5}"'
+                fill = _MARK if found == "claimed" else "none"
+                parts.append(f'<circle {centre} r="3.6" fill="none" stroke="{_RIM}" stroke-width="2.4"/>')
+                parts.append(f'<circle {centre} r="2.6" fill="{fill}" stroke="{_MARK}"/>')
     foot = f"Colour: mean z, from -{grid.limit:.2f} (blue) to {grid.limit:.2f} (orange). Dot: q < .05; ring: for the term alone."
     parts.append(f'<text x="8" y="{height - 16}">{_xml(foot)}</text></svg>')
     return "\n".join(parts)

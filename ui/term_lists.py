@@ -33,6 +33,8 @@ def read_terms(text: str = "", content: bytes | None = None) -> TermList:
         return TermList(
             problem=f"“{too_long[:40]}…” has {len(too_long):,} characters; a term has at most {LONGEST_TERM}. One term a line?"
         )
-    distinct = {term.casefold(): term for term in reversed(terms)}
-    kept = tuple(reversed(distinct.values()))
+    distinct: dict[str, str] = {}
+    for term in terms:
+        distinct.setdefault(term.casefold(), term)
+    kept = tuple(distinct.values())
     return TermList(terms=kept, n_duplicates=len(terms) - len(kept))
