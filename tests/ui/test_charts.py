@@ -87,6 +87,7 @@ def test_map_with_phrase_draws_every_sample_best_on_top_and_rings_the_hits() -> 
     drawn = [score[name] for name in points.customdata]
     assert drawn == sorted(drawn)
     assert sum(dots(figure).values()) == 300
+    assert {shape.fillrule for shape in figure.layout.shapes if shape.type == "path"} == {"nonzero"}  # overlaps stay filled
     assert list(dots(figure))[-1] == charts.SCORES["light"][-1]
     assert set(rings.customdata) == set(hits[1:])
     assert list(diamond.customdata) == hits[:1]
