@@ -227,6 +227,7 @@ def _dots(
             "type": "path",
             "path": "".join(path),
             "fillcolor": colour,
+            "fillrule": "nonzero",
             "line": {"width": 0},
             "opacity": 0.85,
             "layer": "below",
