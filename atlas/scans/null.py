@@ -110,6 +110,11 @@ class Null:
         """Return the statistic of terms from their mean z by cluster, (m,)."""
         return np.asarray(((effects - self._middle) / self._spread).max(axis=1))
 
+    @property
+    def first_counts(self) -> np.ndarray:
+        """Raw p of the background's own terms, (n,): what p-values would be without the second count."""
+        return self._own.p
+
     def test(self, vectors: np.ndarray, measured: TermEffects, *, step: Callable[[int], None] | None = None) -> Tests:
         """Test terms that are not of the background.
 

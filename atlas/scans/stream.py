@@ -127,24 +127,26 @@ def stream(
         Called after each block with the number of samples times terms done; what it raises ends the work.
     """
     m, members = vectors.shape[0], ground.members
+    placed = [(*sums.place(block), samples.thresholds(block)) for _, block in store.blocks()]
+    totals, percentiles, thresholds = (
+        np.concatenate(column).astype(np.float32) for column in zip(*placed, strict=True)
+    )
     shape = (m, members.sizes.size)
     low, high = np.empty(shape, dtype=np.float32), np.empty(shape, dtype=np.float32)
     answering = np.empty(shape, dtype=np.int64)
     group = int(np.clip(_GROUP_BYTES // (12 * members.pair_sizes.size), 16, _MOST_TERMS))
     for start in range(0, m, group):
         part = slice(start, start + group)
-        similarity, answers = _pass(store, ground, vectors[part], samples=samples, step=step)
+        similarity, answers = _pass(store, ground, vectors[part], thresholds=thresholds, step=step)
         scale = over(terms.deviation[part])[:, None]
         z = (similarity.T - members.pair_sizes * terms.mean[part][:, None]) * scale
         low[part], high[part] = jackknife(z, members.pair_sizes, members.starts)
         answering[part] = np.add.reduceat(answers.T, members.starts, axis=1)
-    placed = [sums.place(block) for _, block in store.blocks()]
-    totals, percentiles = (np.concatenate(column).astype(np.float32) for column in zip(*placed, strict=True))
     return Streamed(low, high, answering, totals, percentiles)
 
 
 def _pass(
-    store: VectorStore, ground: Ground, vectors: np.ndarray, *, samples: SampleNull, step: Callable[[int], None]
+    store: VectorStore, ground: Ground, vectors: np.ndarray, *, thresholds: np.ndarray, step: Callable[[int], None]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return, for each (cluster, study), the sum of similarities and the number of samples that answer: (n_pairs, m)."""
     members = ground.members
@@ -157,7 +159,7 @@ def _pass(
         order = np.argsort(pair, kind="stable")
         places, first = np.unique(pair[order], return_index=True)
         similarity[places] += np.add.reduceat(scores[order], first, axis=0, dtype=np.float64)
-        found = scores > samples.thresholds(block)[:, None]
+        found = scores > thresholds[start : start + block.shape[0], None]
         answers[places] += np.add.reduceat(found[order].astype(np.int32), first, axis=0)
         step(block.shape[0] * vectors.shape[0])
     return similarity, answers

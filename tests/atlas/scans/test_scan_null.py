@@ -60,7 +60,7 @@ def test_a_family_of_extreme_terms_is_no_finding_for_each_of_its_members(toy: To
     others = unit(random_terms(3_000, seed=5) * np.where(np.arange(DIM) < 4, 0.3, 1.0))  # little of the clusters' axes
     family = unit(np.eye(DIM)[[1] * 12] + 0.02 * rng.standard_normal((12, DIM)))
     null = Null(np.vstack([others, family]), toy.ground)
-    naive = share_of_false_sweeps(null._own.p, n_terms=30)
+    naive = share_of_false_sweeps(null.first_counts, n_terms=30)
     calibration = null.calibration(n_terms=30)
     assert naive > 0.08
     assert calibration.share_of_null_sweeps <= 0.06
