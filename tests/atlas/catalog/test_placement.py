@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -122,3 +123,34 @@ def test_root_copies_binaries_that_others_cannot_reach(
     made = placed.binaries.stat().st_ctime_ns
     again = placement.place(open_home)
     assert (again.binaries, again.binaries.stat().st_ctime_ns) == (placed.binaries, made), "copied once"
+
+
+@needs_root
+def test_becoming_the_servers_user_never_waits_for_another_threads_matrices() -> None:
+    program = """
+import threading
+from pathlib import Path
+import numpy as np
+from atlas.catalog.placement import Account, Placement
+place, over = Placement(Path("/"), Path("/usr/bin"), 18, Account("nobody", 65534, 65534)), threading.Event()
+def multiply():
+    block = np.ones((1_500, 400), dtype=np.float32)
+    while not over.is_set():
+        block.T @ block
+thread = threading.Thread(target=multiply)
+thread.start()
+outcomes = {place.run(["id", "-u"]).stdout.strip() for _ in range(25)}
+over.set()
+thread.join()
+print(outcomes)
+"""
+    environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=Path(placement.__file__).parents[2],
+        env=environment | {"OPENBLAS_NUM_THREADS": "2"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.stdout.strip() == "{'65534'}", done.stderr
