@@ -279,15 +279,23 @@ class Atlas:
             limit=limit,
         )
 
-    def series(self, accession: str) -> SeriesRecord:
-        """Return one series with its samples in row order; case does not matter.
+    def series(self, accession: str, *, limit: int = 1_000) -> SeriesRecord:
+        """Return one series; case does not matter.
+
+        Parameters
+        ----------
+        limit
+            Most samples listed, in row order; the counts are of all. :meth:`samples_page` gives the rest, filtered by series.
 
         Raises
         ------
         NotFoundError
             With near matches, if the atlas lacks it.
+        InputError
+            If ``limit`` is not 1 to ``max_k``.
         """
         self.release.raise_if_corrupt()
+        check_k(limit, self.settings)
         samples = self.opened.samples
         name = samples.find_series(accession.strip())
         if name is None:
@@ -303,7 +311,7 @@ class Atlas:
             title=samples.series_title(name),
             url=record_url(name),
             n_samples=int(rows.size),
-            samples=samples.records(rows),
+            samples=samples.records(rows[:limit]),
             by_tissue=shares(most_frequent(stated, tissues.counts(rows), limit=N_SHARES), int(rows.size)),
             by_cluster=tuple(FacetValue(str(one), int(clusters[one]), samples.names.label(one)) for one in ordered),
         )

@@ -116,6 +116,8 @@ def series(
         print_table(("tissue", "n", "share"), tissues, title="\nTissues")
         rows = ((s.accession, s.title[:40], s.source_name[:40], s.tissue[:40], s.cluster) for s in found.samples)
         print_table(("accession", "title", "source", "tissue", "cluster"), rows, title="\nSamples")
+        if len(found.samples) < found.n_samples:
+            say(f"Listed: the first {len(found.samples):,}. All: geo-atlas samples --series {found.accession}")
 
 
 @app.command()

@@ -209,6 +209,8 @@ def test_list_facets_series_and_central_samples_agree(atlas: Atlas) -> None:
     series = atlas.series("gse900")
     assert (series.accession, series.n_samples, len(series.samples)) == ("GSE900", 8, 8)
     assert sum(one.n for one in series.by_cluster) == 8
+    few = atlas.series("GSE900", limit=3)
+    assert (few.n_samples, few.samples, few.by_tissue) == (8, series.samples[:3], series.by_tissue)
     assert [(one.value, one.n, one.share) for one in series.by_tissue] == [("heart", 8, 1.0)]
     with pytest.raises(NotFoundError, match="not a series"):
         atlas.series("GSE90000")
