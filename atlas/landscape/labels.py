@@ -3,7 +3,7 @@
 In: keyword rows of a cluster (library, term, score, z). Out: label, method, evidence, prompt and raw reply. A language model,
 where one is configured, sees the keywords alone, never free text of samples; its title is checked and refused if it breaks
 a rule. Without one, or after refused replies, the label is the term most words of which other libraries' best terms share;
-among terms of like merit, the one that agrees with what the members' depositors wrote.
+a term that fits what the members' depositors wrote worse than a random one gives way to a term of like merit.
 """
 
 from __future__ import annotations
@@ -97,13 +97,16 @@ def label_from_terms(keywords: Sequence[KeywordRow], *, agreement: Agreement | N
 
     A term counts by how distinct it is, by how directly its library names samples, and by how many other libraries have
     its words among their best terms. Single-cell libraries list every cell type under the organ it was taken from; the organ
-    is said only where another library's best terms name it too. Where ``agreement`` is given, a label that nobody's annotation
-    supports loses half of that. Terms of more than five words come last, cut.
+    is said only where another library's best terms name it too. Where ``agreement`` is given, a label that fits the members'
+    annotations worse than a random term (below 0.5) loses up to half of that: annotations can make a label give way to one of
+    like evidence, never choose one. Terms of more than five words come last, cut.
     """
     merit = term_merits(keywords)
     supported = None if agreement is None or not merit else agreement(tuple(merit))
     if supported is not None:
-        merit = {text: value * (1 + share) / 2 for (text, value), share in zip(merit.items(), supported, strict=True)}
+        merit = {
+            text: value * min(1.0, 0.5 + share) for (text, value), share in zip(merit.items(), supported, strict=True)
+        }
     ranked = sorted(merit, key=lambda text: (n_words(text) > MAX_WORDS, -merit[text], text))
     return tuple(dict.fromkeys(_cut(text) for text in ranked))
 

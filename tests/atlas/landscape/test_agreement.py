@@ -84,12 +84,16 @@ def test_depositors_embed_a_text_once_and_judge_only_what_is_annotated() -> None
     assert Depositors(said, embed=embed, reference=reference[:0]).agreement(0, ["liver"]) is None
 
 
-def test_annotations_decide_between_terms_of_like_merit_only() -> None:
+def test_a_label_worse_than_a_random_term_gives_way_to_one_of_like_merit_only() -> None:
     rows = [row("Adipocytes", 2.0), row("Chromaffin cells", 1.6), row("Podocytes", 0.7)]
     supports = {"Adipocytes": 0.1, "Chromaffin cells": 0.9, "Podocytes": 1.0}
-    judged = label_from_terms(rows, agreement=lambda texts: [supports[text] for text in texts])
+
+    def judged(**changed: float) -> tuple[str, ...]:
+        return label_from_terms(rows, agreement=lambda texts: [{**supports, **changed}[text] for text in texts])
+
     assert label_from_terms(rows)[0] == "Adipocytes"
-    assert judged == ("Chromaffin cells", "Adipocytes", "Podocytes")
+    assert judged() == ("Chromaffin cells", "Adipocytes", "Podocytes")
+    assert judged(Adipocytes=0.5)[0] == "Adipocytes"  # no worse than random: what the transcriptomes say stays
     assert label_from_terms(rows, agreement=lambda _: None) == label_from_terms(rows)
     assert label_from_terms([], agreement=lambda _: []) == ()
 
