@@ -79,15 +79,17 @@ def open_records(path: Path) -> np.ndarray:
         records: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError as error:
         raise ArtifactError(
-            f"{path} does not exist: this release was built before gene weights were kept. Build it again.",
+            f"There is no {path.name}: this release was built before gene weights were kept. Build it again.",
             kind="missing",
-            details={"path": str(path)},
+            details={"file": path.name},
         ) from error
     except (ValueError, EOFError, OSError) as error:
-        raise ArtifactError(f"{path} is not a complete npy file ({error}).", kind="corrupt") from error
+        raise ArtifactError(
+            f"{path.name} is not a complete npy file: {error}. Restore it or rebuild.", kind="corrupt"
+        ) from error
     if records.dtype != RECORD or records.ndim != 1:
         raise ArtifactError(
-            f"{path} holds {records.dtype} of shape {records.shape}; expected one record of gene weights a sample.",
+            f"{path.name} holds {str(records.dtype)[:80]} of shape {records.shape}; expected one record of gene weights a sample.",
             kind="corrupt",
         )
     return records
