@@ -26,6 +26,8 @@ from cli.logs import configure as configure_log
 GRACE_S = 10.0
 """How long a child may take to end by itself."""
 
+_NICENESS = 10
+
 WITH_PARENT = "--with-parent"
 
 
@@ -81,7 +83,7 @@ def run_ui() -> None:
 
 def run_work() -> None:
     """Carry out jobs until told to stop; questions have the right of way on the processor."""
-    from atlas.workspace.worker import work
+    from atlas.workspace.worker import begin_anew, work
 
     settings = load_settings()
     configure_log(settings, service="work")
@@ -89,8 +91,8 @@ def run_work() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     with contextlib.suppress(OSError, AttributeError):
-        os.nice(10)
-    work(settings, stop=stop)
+        os.nice(max(0, _NICENESS - os.nice(0)))  # it may be the second life of this process
+    work(settings, stop=stop, renew=begin_anew)
 
 
 def page_path() -> Path:

@@ -26,9 +26,11 @@ def work(
 
     Example: geo-atlas work
     """
+    from atlas.workspace.worker import begin_anew
     from atlas.workspace.worker import work as run
     from cli.serve import stop_signals
 
     with stop_signals() as stop:
-        n = run(load_settings(home=home), once=once, stop=stop)
-    say(f"{n} job{'' if n == 1 else 's'} carried out.")
+        n = run(load_settings(home=home), once=once, stop=stop, renew=begin_anew)
+    if once:
+        say(f"{n} job{'' if n == 1 else 's'} carried out.")

@@ -1,8 +1,8 @@
 """The worker: takes jobs one after another, for as long as it runs; ``geo-atlas work``.
 
-It needs little while it waits: a release is opened when a job asks for it and let go when nothing came for a while. A database
-that is away is waited for. A worker that is told to stop puts its job back into the queue; one that is killed leaves it to its
-lease.
+It needs little while it waits: a release is opened when a job asks for it and let go when nothing came for a while, with all
+memory that libraries keep if the process may begin anew. A database that is away is waited for. A worker that is told to stop
+puts its job back into the queue; one that is killed leaves it to its lease.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import logging
 import os
 import shutil
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -51,7 +52,14 @@ _LEFT_S = 86_400.0
 Watch = Callable[[float, str | None], None]
 
 
-def work(settings: Settings, *, once: bool = False, stop: threading.Event, kinds: Mapping[str, JobKind] = KINDS) -> int:
+def work(
+    settings: Settings,
+    *,
+    once: bool = False,
+    stop: threading.Event,
+    kinds: Mapping[str, JobKind] = KINDS,
+    renew: Callable[[], None] = lambda: None,
+) -> int:
     """Work until told to stop, and return how many jobs were carried out.
 
     Parameters
@@ -64,6 +72,8 @@ def work(settings: Settings, *, once: bool = False, stop: threading.Event, kinds
         Ends the work; a job that runs is given back.
     kinds
         The kinds of jobs that can be carried out.
+    renew
+        Called, with nothing held or open, after a release was let go.
 
     Raises
     ------
@@ -84,9 +94,19 @@ def work(settings: Settings, *, once: bool = False, stop: threading.Event, kinds
                 logger.warning("no jobs for now: %s", error.message)
             said = error.message
             stop.wait(RETRY_S)
+            continue
         if once:
             break
+        if not stop.is_set():
+            renew()
     return n_done
+
+
+def begin_anew() -> None:
+    """Replace this process by a fresh one with the same arguments: the only way to give back all that libraries keep."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 # ourselves, as we were started
 
 
 @contextlib.contextmanager
@@ -133,7 +153,7 @@ def work_off(
 def _work_on(
     database: Database, settings: Settings, *, once: bool, stop: threading.Event, kinds: Mapping[str, JobKind]
 ) -> int:
-    """Work while the database can be used."""
+    """Work while the database can be used, until told to stop, the queue is empty (``once``) or a release was let go."""
     jobs = Jobs(database)
     n_done = 0
     expiry_due = 0.0
@@ -146,10 +166,9 @@ def _work_on(
             if leased is not None:
                 bench.carry_out(leased, stop=stop)
                 n_done += 1
-            elif once:
+            elif once or bench.tidy():
                 break
             else:
-                bench.tidy()
                 stop.wait(POLL_S)
     return n_done
 
@@ -200,10 +219,12 @@ class _Bench:
     def __exit__(self, *_: object) -> None:
         self._let_go()
 
-    def tidy(self) -> None:
-        """Close the release that nobody asked for in a while."""
-        if self._atlas is not None and time.monotonic() - self._used_at > IDLE_S:
-            self._let_go()
+    def tidy(self) -> bool:
+        """Close the release that nobody asked for in a while; return whether it did."""
+        if self._atlas is None or time.monotonic() - self._used_at <= IDLE_S:
+            return False
+        self._let_go()
+        return True
 
     def carry_out(self, leased: LeasedJob, *, stop: threading.Event, watch: Watch | None = None) -> None:
         """Run a job and report how it ended; whatever happens to the job, the worker lives."""

@@ -331,6 +331,45 @@ def test_a_release_is_opened_for_a_job_and_let_go_when_idle(
     assert place.jobs.get(job.job_id).result == {"n": 64}
 
 
+def test_a_worker_that_let_a_release_go_begins_anew_with_nothing_open(
+    place: Place, tiny_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "IDLE_S", -1.0)
+    settings = place.settings.model_copy(update={"home": tiny_home})
+    stop = threading.Event()
+    n_connected: list[int] = []
+
+    def renew() -> None:
+        others = "datname = current_database() AND pid <> pg_backend_pid()"
+        with place.database.connect() as connection:
+            n_connected.append(connection.scalar(text(f"SELECT count(*) FROM pg_stat_activity WHERE {others}")) or 0)
+        stop.set()
+
+    def open_it(context: JobContext) -> dict[str, Any]:
+        return {"name": context.open_atlas().release.name}
+
+    place.submit()
+    place.database.engine.dispose()
+    assert work(settings, stop=stop, kinds={"test": JobKind(open_it)}, renew=renew) == 1
+    assert n_connected == [0]
+
+
+RENEWED = """
+import os, sys
+from atlas.workspace.worker import begin_anew
+count = os.read(0, 1).decode()
+print("round", count, sys.argv[1], flush=True)
+if count != "2":
+    begin_anew()
+"""
+
+
+def test_beginning_anew_keeps_arguments_and_pipes() -> None:
+    command = [sys.executable, "-c", RENEWED, "x"]
+    done = subprocess.run(command, input="12", capture_output=True, text=True, cwd=ROOT, check=True, timeout=60)
+    assert done.stdout == "round 1 x\nround 2 x\n"
+
+
 def test_a_release_that_is_gone_fails_the_job(place: Place) -> None:
     def opens(context: JobContext) -> dict[str, Any]:
         context.open_atlas()
