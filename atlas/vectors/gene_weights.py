@@ -89,7 +89,7 @@ def open_records(path: Path) -> np.ndarray:
         ) from error
     if records.dtype != RECORD or records.ndim != 1:
         raise ArtifactError(
-            f"{path.name} holds {str(records.dtype)[:80]} of shape {records.shape}; expected one record of gene weights a sample.",
+            f"{path.name} holds {str(records.dtype)[:80]} of shape {records.shape}; expected a record of gene weights a sample.",
             kind="corrupt",
         )
     return records
