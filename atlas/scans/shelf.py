@@ -206,7 +206,7 @@ def similar_order(values: np.ndarray) -> np.ndarray:
 
 def _read(folder: Path, table: str) -> pa.Table:
     try:
-        return pq.read_table(folder / f"{table}.parquet")
+        return pq.read_table(folder / f"{table}.parquet", use_threads=False)  # small: threads only cost time
     except (OSError, pa.ArrowException) as error:
         raise ArtifactError(
             f"{table}.parquet of the scan {folder.name} cannot be read ({error}). Run the scan again.", kind="corrupt"
@@ -223,7 +223,7 @@ def _cells_of(folder: Path, rows: Iterable[int], *, n_clusters: int) -> pa.Table
         inside = wanted[(wanted * n_clusters >= starts[group]) & (wanted * n_clusters < starts[group + 1])]
         if inside.size:
             places = (inside[:, None] * n_clusters + np.arange(n_clusters)).reshape(-1) - starts[group]
-            parts.append(file.read_row_group(group).take(pa.array(places)))
+            parts.append(file.read_row_group(group, use_threads=False).take(pa.array(places)))
     return pa.concat_tables(parts) if parts else file.schema_arrow.empty_table()
 
 
