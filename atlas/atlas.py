@@ -172,11 +172,7 @@ class Atlas:
         self, phrase: str | None, *, plus: Sequence[str] = (), minus: Sequence[str] = ()
     ) -> tuple[QueryPart, ...]:
         """Return a phrase, if there is one, and its ``plus`` and ``minus`` as the parts :meth:`search_text` reads them as."""
-        sides = read_sides(self.opened, plus=plus, minus=minus)
-        if phrase is None:
-            return tuple(sides)
-        text = read_phrase(phrase, self.settings).text
-        return (QueryPart("text" if self.opened.samples.named(text) is None else "sample", text), *sides)
+        return tuple(read_sides(self.opened, phrase, plus=plus, minus=minus))
 
     def similar_samples(
         self, accession: str, *, k: int = 20, exclude_same_series: bool = False, filters: SampleFilter | None = None

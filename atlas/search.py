@@ -75,19 +75,26 @@ def search_text(
     check_k(ask.k, opened.settings)
     ask.spread.check(ask.k)
     named = opened.samples.named(query.text)
+    if named is None and query.kind == "accession":
+        raise opened.samples.missing(query.text)
     if plus or minus:
-        first = QueryPart("text" if named is None else "sample", query.text)
-        return search_parts(opened, [first, *read_sides(opened, plus=plus, minus=minus)], ask=ask)
+        return search_parts(opened, read_sides(opened, phrase, plus=plus, minus=minus), ask=ask)
     if named is not None:
         return _search_around(opened, query, named, ask=ask)
-    if query.kind == "accession":
-        raise opened.samples.missing(query.text)
     return replace(search_parts(opened, [QueryPart("text", query.text)], ask=ask), parts=())
 
 
-def read_sides(opened: Opened, *, plus: Sequence[str] = (), minus: Sequence[str] = ()) -> list[QueryPart]:
-    """Return ``phrase^weight`` strings as parts; one that names a sample or a series of the atlas is that."""
+def read_sides(
+    opened: Opened, phrase: str | None, *, plus: Sequence[str] = (), minus: Sequence[str] = ()
+) -> list[QueryPart]:
+    """Return a phrase and ``phrase^weight`` strings as parts; one that names a sample or a series of the atlas is that.
+
+    The phrase itself is read as it stands: its weight is 1.
+    """
     parts = [*(read_part(one, 1) for one in plus), *(read_part(one, -1) for one in minus)]
+    if phrase is not None:
+        query = read_phrase(phrase, opened.settings)
+        parts.insert(0, QueryPart("sample" if query.kind == "accession" else "text", query.text))
     return [one if opened.samples.named(one.value) is None else replace(one, kind="sample") for one in parts]
 
 

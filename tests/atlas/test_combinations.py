@@ -168,6 +168,9 @@ def test_unknown_sample_in_a_combination_names_near_ones(atlas: Atlas) -> None:
     with pytest.raises(NotFoundError) as caught:
         atlas.search_text("heart", minus=["GSM90000031^2"])
     assert "GSM9000003" in caught.value.details["near_matches"]
+    with pytest.raises(NotFoundError) as caught:
+        atlas.search_text("GSM90000031", plus=["heart"])
+    assert "GSM9000003" in caught.value.details["near_matches"]
 
 
 @slow
