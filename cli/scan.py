@@ -90,7 +90,7 @@ def _swept(
             ) from None
     listed = read_terms(file)
     if listed.n_duplicates:
-        say(f"{listed.n_duplicates:,} lines of {file.name} repeat a term; each is swept once.")
+        say(f"Lines of {file.name} that repeat a term: {listed.n_duplicates:,}; each term is swept once.")
     known = title or name or file.stem
     request = {"terms": list(listed.terms), "name": name or known, "title": known}
     job = _work_off(settings, release, request, detach=detach)
@@ -148,11 +148,12 @@ def _print_report(report: ScanReport, *, as_json: bool) -> None:
     if len(report.terms) > _SHOWN:
         say(f"The best {_SHOWN} of {len(report.terms):,} terms; --json, --csv and --parquet give all.")
     if summary.duplicates:
-        say(f"{summary.n_duplicates:,} repeated terms were swept once: {', '.join(summary.duplicates)}.")
+        say(f"Repeated terms, swept once: {summary.n_duplicates:,} ({', '.join(summary.duplicates)}).")
     say(
         f"{summary.n_significant} of {summary.n_terms:,} terms have q < .05. Null: {summary.n_background:,} terms of other "
-        f"vocabularies{_few(summary.n_background)}. Held-out terms: p uniform by KS with p = {calibration.ks_p_value:.2g} "
-        f"(n = {calibration.n_held_out:,}); {100 * calibration.share_of_null_sweeps:.1f} % of sweeps with random terms find one."
+        f"vocabularies{_few(summary.n_background)}. Check on {calibration.n_held_out:,} held-out terms: their p is uniform within "
+        f"{calibration.ks_statistic:.3f} (Kolmogorov-Smirnov); {100 * calibration.share_of_null_sweeps:.1f} % of sweeps with "
+        "random terms find one."
     )
     say("* the cluster has fewer than 3 studies: descriptive.")
 

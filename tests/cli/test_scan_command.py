@@ -105,7 +105,7 @@ def test_an_own_list_becomes_a_job(tiny_home: Path, tmp_path: Path, monkeypatch:
     listed.write_text("heart failure\n\nhepatitis\nhepatitis\n", encoding="utf-8")
     answer = ask(tiny_home, "--terms", str(listed), "--json")
     assert len(lines(answer)) == 187
-    assert "1 lines" in answer.stderr
+    assert "that repeat a term: 1" in answer.stderr
     assert requests == [{"terms": ["heart failure", "hepatitis"], "name": "my diseases", "title": "my diseases"}]
     assert ask(tiny_home, "--terms", str(listed), "--detach").stdout == ""
     ask(tiny_home, "MSigDB_Hallmark_2020")
