@@ -83,6 +83,13 @@ def measure(data: Path, work: Path) -> str:
             body=capture(["benchmarks.study_effects", "--data", str(data), "--home", home]),
         ),
         section(
+            "Labels",
+            "Agreement of the labels (see schema.md) with what depositors wrote and with the curated tissue. 0.5 is a random "
+            "term; one label a cluster, so differences of one or two clusters are no proof.",
+            shown="python -m benchmarks.label_agreement --data DATA --home BUILDS/whole",
+            body=capture(["benchmarks.label_agreement", "--data", str(data), "--home", home]),
+        ),
+        section(
             "Nothing matches",
             "How often it is said, rightly and wrongly. It recognises phrases that are no biology; it does not notice that the "
             "atlas lacks a disease: with every heart removed, `heart` still finds what resembles it most.",

@@ -106,7 +106,7 @@ class LabelClusters:
         members = count_members(ctx.folder / "samples.parquet", clusters)
         embed = partial(embed_terms, JointModel.load(ctx.request.model_dir), caches=text_caches(ctx.request.home))
         said = [Annotations.of(one.said) for one in members]
-        depositors = Depositors(said, embed=embed, reference=_reference(ctx.folder))
+        depositors = Depositors(said, embed=embed, reference=reference_terms(ctx.folder))
         keywords = distinct_keywords(ctx.folder, clusters)
         depositors.learn(text for rows in keywords.values() for text in term_merits(rows))
         labels = self._name(ctx, keywords, depositors)
@@ -201,7 +201,7 @@ def distinct_keywords(folder: Path, clusters: np.ndarray) -> dict[int, list[Keyw
     return rows
 
 
-def _reference(folder: Path) -> np.ndarray:
+def reference_terms(folder: Path) -> np.ndarray:
     """Return the vectors of the terms that name tissues and cell types; of all terms where there are few."""
     libraries = pq.read_table(folder / "terms.parquet", columns=["library"])["library"]
     vectors: np.ndarray = np.load(folder / "term_vectors.npy", allow_pickle=False)
