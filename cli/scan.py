@@ -151,7 +151,7 @@ def _print_report(report: ScanReport, *, as_json: bool) -> None:
         say(f"Repeated terms, swept once: {summary.n_duplicates:,} ({', '.join(summary.duplicates)}).")
     say(
         f"{summary.n_significant} of {summary.n_terms:,} terms have q < .05. Null: {summary.n_background:,} terms of other "
-        f"vocabularies{_few(summary.n_background)}. Check on {calibration.n_held_out:,} held-out terms: their p is uniform within "
+        f"vocabularies{_few(summary.n_background)}. Check on {calibration.n_held_out:,} held-out terms: p is uniform within "
         f"{calibration.ks_statistic:.3f} (Kolmogorov-Smirnov); {100 * calibration.share_of_null_sweeps:.1f} % of sweeps with "
         "random terms find one."
     )
