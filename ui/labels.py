@@ -15,8 +15,8 @@ _SHIFTS = (
     (0, 0), (0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (-1, 1), (1, -1), (-1, -1), (0, 2), (0, -2), (1, 2), (-1, 2), (1, -2),
     (-1, -2),
 )  # fmt: skip
-_FAR = 9
-"""From this shift on a label stands so far off that a line must say whose it is."""
+_FAR_PX = 30.0
+"""From this distance on a line must say whose a label is."""
 
 Box = tuple[float, float, float, float]
 
@@ -126,7 +126,7 @@ def place_labels(
             best = boxes[at]
             taken.append(best)
             x, y = canvas.point((best[0] + best[2]) / 2, (best[1] + best[3]) / 2)
-            leader = (float(cluster["x"]), float(cluster["y"])) if at >= _FAR else None
+            leader = (float(cluster["x"]), float(cluster["y"])) if _gap(best, centre) >= _FAR_PX else None
             placed.append(Label(tuple(lines), x, y, leader))
     return placed
 
@@ -157,6 +157,13 @@ def _inside(
 def _n_covered(box: Box, pixels: np.ndarray) -> int:
     x, y = pixels[:, 0], pixels[:, 1]
     return int(np.count_nonzero((box[0] < x) & (x < box[2]) & (box[1] < y) & (y < box[3])))
+
+
+def _gap(box: Box, point: tuple[float, float]) -> float:
+    """Return the distance of a point from a box, pixels; 0 inside."""
+    across = max(box[0] - point[0], 0.0, point[0] - box[2])
+    upwards = max(box[1] - point[1], 0.0, point[1] - box[3])
+    return float(np.hypot(across, upwards))
 
 
 def _overlap(a: Box, b: Box) -> bool:

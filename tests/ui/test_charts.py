@@ -87,7 +87,9 @@ def test_map_with_phrase_draws_every_sample_best_on_top_and_rings_the_hits() -> 
     drawn = [score[name] for name in points.customdata]
     assert drawn == sorted(drawn)
     assert sum(dots(figure).values()) == 300
-    assert {shape.fillrule for shape in figure.layout.shapes if shape.type == "path"} == {"nonzero"}  # overlaps stay filled
+    assert {shape.fillrule for shape in figure.layout.shapes if shape.type == "path"} == {
+        "nonzero"
+    }  # overlaps stay filled
     assert list(dots(figure))[-1] == charts.SCORES["light"][-1]
     assert set(rings.customdata) == set(hits[1:])
     assert list(diamond.customdata) == hits[:1]
@@ -141,7 +143,7 @@ def test_labels_of_strangers_are_text_in_the_chart() -> None:
 def test_name_that_stands_far_off_is_led_to_its_cluster() -> None:
     canvas = Canvas(0, 10, 0, 10, width_px=300, height_px=300)
     crowd = [(5 + dx / 8, 5 + dy / 8) for dx in range(-14, 15) for dy in range(-6, 7)]
-    (label,) = place_labels([cluster(1, 5.0, 5.0)], canvas, points=crowd)
+    (label,) = place_labels([cluster(1, 5.0, 5.0, label="a name that takes two lines")], canvas, points=crowd)
     assert label.leader == (5.0, 5.0)
     (near,) = place_labels([cluster(1, 5.0, 5.0)], canvas)
     assert near.leader is None

@@ -62,7 +62,7 @@ def _answer(service: Service, question: Question) -> None:
         views.atlas_map(
             columns, key="map", title=f"Where the atlas answers {hits.asked_for(question)}", highlighted=order,
             opened=question.opened or None, note="Rings: the hits." + (" Diamond: the open sample." if question.opened else ""),
-            height_px=430 if question.opened else 520, on_open=_open,
+            width_px=470, height_px=430 if question.opened else 520, on_open=_open,
         )  # fmt: skip
 
 
