@@ -75,7 +75,13 @@ def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
         if name == "sample" and isinstance(value, Mapping):
             row |= _flat(value)
         elif isinstance(value, list):
-            row[name] = "; ".join(": ".join(map(str, one)) if isinstance(one, list) else str(one) for one in value)
+            row[name] = "; ".join(_word(one) for one in value)
         else:
             row[name] = value
     return row
+
+
+def _word(one: Any) -> str:
+    if isinstance(one, list):
+        return ": ".join(map(str, one))
+    return "" if one is None else str(one)

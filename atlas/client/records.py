@@ -314,6 +314,9 @@ class LabelEdit(TypedDict):
     cluster: int | None
     overlap: float
     carried: Literal["exact", "carried", "orphaned"]
+    superseded_by: int | None
+    removed_at: str | None
+    removed_by: str | None
 
 
 class SampleAnswer(TypedDict):
