@@ -325,6 +325,7 @@ def landscape_api(atlas: FakeLandscape | None = None, *, port: int = 0) -> Itera
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(data)))
+            self.send_header("Connection", "close")  # an ended service must not answer on
             self.end_headers()
             self.wfile.write(data)
 

@@ -77,6 +77,7 @@ def _start(service: Service, **request: Any) -> None:
         st.session_state["scan-told"] = sentence(error, url=service.url)
         return
     st.session_state["scan-job"] = job["job_id"]
+    st.session_state["scans started"] = st.session_state.get("scans started", 0) + 1
     st.session_state.pop("scan-note", None)
 
 

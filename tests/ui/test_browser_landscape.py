@@ -120,7 +120,7 @@ def choose(page: Any, label: str, typed: str) -> None:
 
 def test_pick_a_cluster_by_keyboard_and_come_back_by_its_address(pages: str, page: Any, atlas: FakeLandscape) -> None:
     page.goto(f"{pages}/clusters")
-    page.locator(".js-plotly-plot .annotation-text").first.wait_for(state="attached")
+    page.locator(".js-plotly-plot .infolayer .annotation").first.wait_for(state="attached")
     assert page.locator(".js-plotly-plot .xaxislayer-above text").count() == 0  # free of axes
     choose(page, "Open a cluster", "pancreatic")
     page.get_by_role("heading", name="pancreatic islet").wait_for()
@@ -142,7 +142,7 @@ def test_scan_term_and_download(pages: str, page: Any, atlas: FakeLandscape, tmp
     page.get_by_role("heading", name="Melanoma, uveal").wait_for()
     page.wait_for_url(re.compile(r"term=Melanoma"))
     with page.expect_download(timeout=WAIT_MS) as waiting:
-        page.locator(".st-key-save-cells-csv button").click()
+        page.locator(".st-key-save-cells-csv button").first.click()
     saved = tmp_path / waiting.value.suggested_filename
     waiting.value.save_as(saved)
     rows = list(csv.DictReader(saved.open()))
@@ -172,7 +172,7 @@ def test_own_list_runs_as_a_job_and_can_be_stopped(pages: str, page: Any, atlas:
     page.get_by_role("progressbar").first.wait_for()
     page.wait_for_url(re.compile(r"job=job-0"))
     page.reload()  # the job outlives the page
-    page.locator(".st-key-cancel-job button").click()
+    page.locator(".st-key-cancel-job button").first.click()
     page.get_by_text("The scan was stopped").wait_for()
     assert atlas.jobs["job-0"]["status"] == "cancelled"
 

@@ -85,13 +85,18 @@ def _choose(service: Service, scans: list[Any], summary: Any) -> None:
             parts.pick(
                 "Scan", titles, key=f"choose-scan-{summary['name']}", then=_open_scan, value=str(summary["name"])
             )
-    with right, st.popover("Scan your own list", icon=":material/playlist_add:", width="stretch"):
+    turn = st.session_state.get("scans started", 0)  # a started scan closes the form: its progress shows beneath
+    with (
+        right,
+        st.popover("Scan your own list", icon=":material/playlist_add:", width="stretch", key=f"own-scan-{turn}"),
+    ):
         scan_job.form(service)
 
 
 def _title(scan: Mapping[str, Any]) -> str:
-    made = "" if scan["stored"] == "release" else f" · own list, {str(scan['created_at'] or '')[:10]}"
-    return f"{scan_words.title(scan)} · {scan['n_terms']:,} terms{made}"
+    size, name = f"{scan['n_terms']:,} terms", scan_words.title(scan)
+    made = "" if scan["stored"] == "release" else f" · own list, {str(scan['created_at'] or '')[:16].replace('T', ' ')}"
+    return f"{size}{made}" if name == size else f"{name} · {size}{made}"
 
 
 def _scan(service: Service, summary: Any) -> None:
