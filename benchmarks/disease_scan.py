@@ -164,7 +164,8 @@ def report_on(release: Release, shelf: ScanShelf, *, data: Path) -> str:
                 f"`{release.name}` with content `{release.manifest.content_key[:12]}`: {summary.n_samples:,} samples, "
                 f"{summary.n_clusters} clusters, {summary.n_terms} terms of {VOCABULARY}, {summary.n_background:,} background "
                 "terms. What the columns mean: [scans.md](scans.md).",
-                f"The sweep with its null took {seconds:.1f} s ({used:.1f} s of processor time) on {cores} cores once terms were embedded.",
+                f"The sweep with its null took {seconds:.1f} s ({used:.1f} s of processor time) on {cores} cores "
+                "once terms were embedded.",
                 "## Honesty: true nulls",
                 calibration_table(summary.calibration, n_terms=summary.n_terms, naive=naive),
                 f"## Findings: {summary.n_significant} of {summary.n_terms} terms with q < .05",
