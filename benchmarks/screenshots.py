@@ -13,6 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -52,9 +53,11 @@ def served(home: Path | None) -> Iterator[tuple[str, str]]:
     """Serve an atlas on free ports; yields the addresses of the pages and of the API."""
     command = [sys.executable, "-P", "-m", "cli.main", "serve", "--api-port", "0", "--ui-port", "0"]
     command += ["--home", str(home)] if home else []
-    with subprocess.Popen(
-        command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, text=True, stdout=subprocess.PIPE
-    ) as process:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with (
+        tempfile.TemporaryFile("w+") as log,
+        subprocess.Popen(command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=log) as process,
+    ):
         try:
             found: dict[str, str] = {}
             assert process.stdout is not None
@@ -64,7 +67,8 @@ def served(home: Path | None) -> Iterator[tuple[str, str]]:
                 if len(found) == 2:
                     break
             else:
-                raise SystemExit("The atlas could not be served; see the message above.")
+                log.seek(0)
+                raise SystemExit(f"The atlas could not be served: {log.read()}")
             yield found["Atlas pages"], found["REST API"]
         finally:
             process.terminate()

@@ -159,6 +159,7 @@ def test_a_search_and_an_opened_hit(pages: str, page: Any) -> None:
     card = page.locator(".st-key-sample-card")
     card.wait_for()
     assert "GSM90001" in card.inner_text()  # the liver samples of the tiny corpus
+    card.get_by_role("link").first.wait_for()
     hrefs = [link.get_attribute("href") for link in card.get_by_role("link").all()]
     assert any(
         re.fullmatch(r"https://www\.ncbi\.nlm\.nih\.gov/geo/query/acc\.cgi\?acc=GSM90001\d\d", href) for href in hrefs
