@@ -120,7 +120,7 @@ def choose(page: Any, label: str, typed: str) -> None:
 
 def test_pick_a_cluster_by_keyboard_and_come_back_by_its_address(pages: str, page: Any, atlas: FakeLandscape) -> None:
     page.goto(f"{pages}/clusters")
-    page.locator(".js-plotly-plot .infolayer .annotation").first.wait_for(state="attached")
+    page.locator(".js-plotly-plot").get_by_text("pancreatic islet").first.wait_for(state="attached")
     assert page.locator(".js-plotly-plot .xaxislayer-above text").count() == 0  # free of axes
     choose(page, "Open a cluster", "pancreatic")
     page.get_by_role("heading", name="pancreatic islet").wait_for()
@@ -145,7 +145,7 @@ def test_scan_term_and_download(pages: str, page: Any, atlas: FakeLandscape, tmp
         page.locator(".st-key-save-cells-csv button").first.click()
     saved = tmp_path / waiting.value.suggested_filename
     waiting.value.save_as(saved)
-    rows = list(csv.DictReader(saved.open()))
+    rows = list(csv.DictReader(saved.read_text(encoding="utf-8").splitlines()))
     assert saved.name == "geo-atlas-scan-omim-expanded-melanoma-uveal.csv"
     assert len(rows) == 18
     assert {row["term"] for row in rows} == {"Melanoma, uveal"}
