@@ -58,11 +58,11 @@ def _answer(service: Service, question: Question) -> None:
             _card(service, question, found=found, order=order)
     with lists:
         _lists(service, answer, question)
-    with place:
+    with lists if question.opened else place:  # what is open takes the place of the map, which moves beneath the list
         views.atlas_map(
             columns, key="map", title=f"Where the atlas answers {hits.asked_for(question)}", highlighted=order,
             opened=question.opened or None, note="Rings: the hits." + (" Diamond: the open sample." if question.opened else ""),
-            width_px=470, height_px=430 if question.opened else 520, on_open=_open,
+            width_px=780 if question.opened else 470, height_px=440 if question.opened else 520, on_open=_open,
         )  # fmt: skip
 
 
