@@ -11,15 +11,24 @@ from pathlib import Path
 
 import h5py
 import httpx
+import numpy as np
 import pytest
-from api_checks import assert_error
+from api_checks import AS_ADMINISTRATOR, TOKEN, assert_error
 from api_server import served
 from catalog_fixtures import reachable_folder
-from pydantic import TypeAdapter
+from pydantic import SecretStr, TypeAdapter
 
 from api.main import create_app
-from api.schemas import SampleAnswer, TranscriptomesAnswer
-from atlas.answers import ClusterDetail, MapColumns, NeighborsResult, SearchResult
+from api.schemas import KeywordList, MemberPage, SampleAnswer, SamplePage, TranscriptomesAnswer
+from atlas.answers import (
+    ClusterDetail,
+    FacetCounts,
+    HitExplanation,
+    MapColumns,
+    NeighborsResult,
+    SearchResult,
+    SeriesRecord,
+)
 from atlas.atlas import Atlas
 from atlas.catalog.database import open_database
 from atlas.catalog.filters import SampleFilter
@@ -42,7 +51,7 @@ def own_home(tiny_home: Path) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def real_settings(own_home: Path) -> Settings:
-    return Settings(home=own_home)
+    return Settings(home=own_home, admin_token=SecretStr(TOKEN))
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +140,65 @@ def test_other_routes_give_the_answers_of_the_library(real: httpx.Client, librar
     assert TypeAdapter(ClusterDetail).validate_json(real.get("/v1/clusters/0").content) == library.cluster(0)
     assert TypeAdapter(MapColumns).validate_json(real.get("/v1/map?q=liver").content) == library.map("liver")
     assert len(real.get("/v1/clusters").json()["clusters"]) == len(library.clusters())
+
+
+def test_further_routes_give_the_answers_of_the_library(real: httpx.Client, library: Atlas) -> None:
+    accession = library.map().accession[3]
+    page = TypeAdapter(SamplePage).validate_json(real.get("/v1/samples?sort=-title&limit=5&tissue=heart").content)
+    expected, n_samples = library.samples_page(
+        filters=SampleFilter(tissue=("heart",)), sort="-title", offset=0, limit=5
+    )
+    assert (page.samples, page.n_samples) == (expected, n_samples)
+    assert TypeAdapter(FacetCounts).validate_json(real.get("/v1/facets?cluster=0").content) == library.facets(
+        SampleFilter(cluster=(0,))
+    )
+    series = library.sample(accession).series[0]
+    assert TypeAdapter(SeriesRecord).validate_json(real.get(f"/v1/series/{series}").content) == library.series(series)
+    members = TypeAdapter(MemberPage).validate_json(real.get("/v1/clusters/0/samples?limit=3").content)
+    assert (members.hits, members.n_samples) == library.cluster_samples(0, offset=0, limit=3)
+    found = real.get(f"/v1/samples/{accession}/explanation?q=heart&minus=liver^0.5&top=5")
+    parts = library.read_parts("heart", minus=["liver^0.5"])
+    assert TypeAdapter(HitExplanation).validate_json(found.content) == library.explain(accession, parts, top=5)
+    combined = real.get("/v1/search", params={"q": "heart", "minus": ["liver^0.5"], "k": 5, "per_series": 2})
+    assert TypeAdapter(SearchResult).validate_json(combined.content) == library.search_text(
+        "heart", minus=["liver^0.5"], k=5, per_series=2
+    )
+    words = TypeAdapter(KeywordList).validate_json(real.post("/v1/keywords", json={"accessions": [accession]}).content)
+    assert words.keywords == library.keywords([accession])
+    vectors = real.post("/v1/texts/embedding", json={"texts": ["heart"]}).json()["vectors"]
+    np.testing.assert_allclose(vectors, library.embed_texts(["heart"]), atol=1e-6)
+
+
+def test_edited_label_is_shown_everywhere_and_taken_back(real: httpx.Client) -> None:
+    machine = real.get("/v1/clusters/0").json()["summary"]["label"]
+    tag = real.get("/v1/clusters").headers["etag"]
+    body = {"label": "Mine", "author": "A. Curator", "note": "why"}
+    made = real.put("/v1/clusters/0/label", json=body, headers=AS_ADMINISTRATOR)
+    assert made.status_code == 200, made.text
+    summary = made.json()["summary"]
+    assert (summary["label"], summary["machine_label"], summary["edited_by"]) == ("Mine", machine, "A. Curator")
+    accession = real.get("/v1/clusters/0/samples?limit=1").json()["hits"][0]["sample"]["accession"]
+    assert real.get(f"/v1/samples/{accession}").json()["sample"]["cluster_label"] == "Mine"
+    assert real.get("/v1/clusters", headers={"if-none-match": tag}).status_code == 200
+    (edit,) = real.get("/v1/label-edits").json()["edits"]
+    assert (edit["carried"], edit["overlap"], edit["note"]) == ("exact", 1.0, "why")
+    real.delete("/v1/clusters/0/label?author=B", headers=AS_ADMINISTRATOR)
+    assert real.get("/v1/clusters/0").json()["summary"]["label"] == machine
+    assert real.get("/v1/clusters").headers["etag"] == tag
+
+
+def test_job_is_kept_counted_and_cancelled(real: httpx.Client) -> None:
+    begun = real.post("/v1/scans", json={"terms": ["heart failure", "hepatitis"], "name": "mine"})
+    assert begun.status_code == 202, begun.text
+    address = begun.headers["location"]
+    assert real.get(address).json()["status"] == "queued"
+    assert 'geo_atlas_jobs{status="queued"} 1.0' in real.get("/metrics").text
+    assert real.post("/v1/scans", json={"terms": ["other"]}).status_code == 202
+    assert_error(real.post("/v1/scans", json={"terms": ["third"]}), 409, "busy")
+    privileged = real.post("/v1/scans", json={"terms": ["third"]}, headers=AS_ADMINISTRATOR)
+    assert privileged.status_code == 202
+    assert real.delete(address).json()["status"] == "cancelled"
+    assert_error(real.post("/v1/scans", json={"terms": ["a\x00b"]}), 422, "invalid_input")
 
 
 def test_unknown_accession_has_near_matches(real: httpx.Client, library: Atlas) -> None:
