@@ -50,7 +50,9 @@ def test_current_release_cannot_be_removed_another_can(tmp_path: Path) -> None:
         home.remove("two")
     home.remove("one")
     assert home.names() == ["two"]
-    assert sorted(p.name for p in home.path.iterdir()) == [".lock", "builds", "current", "digests.json", "releases"]
+    left = [".lock", "builds", "current", "digests.json", "releases", "retired"]
+    assert sorted(p.name for p in home.path.iterdir()) == left
+    assert home.retired_names() == ["one"]
 
 
 def test_changed_file_is_refused_on_open(tmp_path: Path) -> None:
