@@ -31,16 +31,16 @@ from atlas.answers import (
     SeriesRecord,
 )
 from atlas.catalog.filters import SampleFilter
-from atlas.clusters import N_SHARES
-from atlas.diversity import Spread
 from atlas.errors import InputError
-from atlas.facets import count_facets, most_frequent, shares
-from atlas.hits import make_hits
-from atlas.nearest import search_expression, similar_samples
-from atlas.opened import Opened
-from atlas.queries import check_k, read_phrase
+from atlas.opened.clusters import N_SHARES
+from atlas.opened.parts import Opened
 from atlas.release import Home, Release
-from atlas.search import Ask, read_query, read_sides, search_parts, search_text, vector_of
+from atlas.search.diversity import Spread
+from atlas.search.facets import count_facets, most_frequent, shares
+from atlas.search.hits import make_hits
+from atlas.search.nearest import search_expression, similar_samples
+from atlas.search.phrases import Ask, read_query, read_sides, search_parts, search_text, vector_of
+from atlas.search.queries import check_k, read_phrase
 from atlas.settings import Settings
 
 if TYPE_CHECKING:
@@ -218,7 +218,7 @@ class Atlas:
         ArtifactError
             ``missing`` if the release keeps no gene weights.
         """
-        from atlas.explain import explain_hit
+        from atlas.search.explain import explain_hit
 
         self.release.raise_if_corrupt()
         row = self.opened.samples.row(accession)

@@ -119,7 +119,9 @@ class Home:
 
     def retired_names(self) -> list[str]:
         """Names of the removed releases, sorted."""
-        return sorted(path.stem for path in (self.path / "retired").glob("*.json") if self.retired(path.stem) is not None)
+        return sorted(
+            path.stem for path in (self.path / "retired").glob("*.json") if self.retired(path.stem) is not None
+        )
 
     def _note_removal(self, folder: Path) -> None:
         note: dict[str, Any] = {"removed_at": datetime.now(UTC).isoformat(timespec="seconds")}

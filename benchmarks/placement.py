@@ -22,8 +22,8 @@ import numpy as np
 from atlas.landscape.communities import find_communities
 from atlas.landscape.layout import LayoutParameters, lay_out
 from atlas.landscape.neighbours import build_graph
-from atlas.placement import N_NEIGHBOURS, place
 from atlas.release import Home, Release
+from atlas.search.placement import N_NEIGHBOURS, place
 from atlas.vectors.index import ExactIndex
 from atlas.vectors.store import VectorStore, write_vectors
 
@@ -46,7 +46,7 @@ Placing = Callable[[np.ndarray, np.ndarray, Landscape], np.ndarray]
 
 
 def majority_mean(rows: np.ndarray, scores: np.ndarray, landscape: Landscape) -> np.ndarray:
-    """Place by the program's own rule, see ``atlas.placement``."""
+    """Place by the program's own rule, see ``atlas.search.placement``."""
     x, y = landscape.xy.T
     placed = [place(some, x=x, y=y, cluster=landscape.clusters) for some in rows]
     return np.array([(one.x, one.y) for one in placed])

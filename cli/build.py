@@ -67,7 +67,7 @@ def build(
         leiden=leiden,
         resolution=resolution,
         keyword_libraries=tuple(library) if library else None,
-        **({"scan_vocabularies": tuple(dict.fromkeys(scan))} if scan else {}),
+        scan_vocabularies=tuple(dict.fromkeys(scan or BuildRequest.scan_vocabularies)),
     )
     builder = Builder(request, STAGES, force=force or (), progress=RichProgress())
     if dry_run:

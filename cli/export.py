@@ -29,8 +29,8 @@ def export(
 
     Example: geo-atlas search cardiomyopathy --json | geo-atlas export - --counts human_gene_v2.6.h5 -o hits.h5ad
     """
-    from atlas.exports import export_counts
-    from atlas.hit_lists import read_hits
+    from atlas.exports.counts import export_counts
+    from atlas.exports.hit_lists import read_hits
 
     listed = read_hits(sys.stdin.buffer.read(), name="stdin") if str(hits) == "-" else read_hits(hits)
     with RichProgress()(len(listed.accessions), "samples") as bar:

@@ -42,7 +42,7 @@ from atlas.errors import ArtifactError, InputError, NotFoundError
 from atlas.expression.genes import GeneMap
 from atlas.expression.matrix import ExpressionMatrix
 from atlas.manifest import Manifest, StageEntry
-from atlas.queries import check_parts, describe_parts, read_part
+from atlas.search.queries import check_parts, describe_parts, read_part
 from atlas.settings import Settings
 
 ANGLES = {"heart": 0.0, "heart muscle": 0.1, "liver": 1.5, "brain": 3.0, "lung": 4.0, "blood": 5.0}

@@ -6,8 +6,8 @@ from typing import Any, cast
 
 import pyarrow as pa
 
+from atlas.opened.samples import SampleTable
 from atlas.release import Release
-from atlas.samples import SampleTable
 
 _TEXTS = ("title", "source_name", "characteristics", "organism", "molecule", "tissue", "unit")
 

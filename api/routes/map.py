@@ -15,7 +15,7 @@ from api.protocols import OpenAtlas
 from api.questions import MapQuery
 from atlas.answers import MapColumns
 from atlas.errors import InputError
-from atlas.queries import read_phrase
+from atlas.search.queries import read_phrase
 
 router = APIRouter(tags=["map"])
 _SCHEMA = TypeAdapter(MapColumns)

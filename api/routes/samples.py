@@ -16,7 +16,7 @@ from api.questions import ExplanationQuery, NeighborsQuery, PinnedQuery, Samples
 from api.schemas import SampleAnswer, SamplePage
 from atlas.answers import HitExplanation, NeighborsResult
 from atlas.errors import InputError
-from atlas.queries import check_k
+from atlas.search.queries import check_k
 
 router = APIRouter(prefix="/samples", tags=["samples"])
 _PAGE = TypeAdapter(SamplePage)

@@ -15,7 +15,7 @@ from api.questions import FilterQuery, PinnedQuery, SearchQuery, SearchQuestion
 from api.schemas import SearchAnswer
 from atlas.answers import FacetCounts, SearchResult
 from atlas.catalog.filters import SampleFilter
-from atlas.queries import check_k, read_phrase
+from atlas.search.queries import check_k, read_phrase
 
 router = APIRouter(tags=["search"])
 _SEARCH = TypeAdapter(SearchAnswer)

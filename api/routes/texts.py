@@ -14,7 +14,7 @@ from api.openapi import json_body, responses, tables
 from api.protocols import OpenAtlas
 from api.questions import KeywordsQuestion, PinnedQuery, TextsQuestion
 from api.schemas import KeywordList, TextVectors
-from atlas.queries import read_phrase
+from atlas.search.queries import read_phrase
 
 router = APIRouter(tags=["texts"])
 _VECTORS = TypeAdapter(TextVectors)

@@ -15,7 +15,7 @@ from api.openapi import UPLOAD_BODY, tables
 from api.questions import TranscriptomesQuery
 from api.schemas import TranscriptomesAnswer
 from api.uploads import is_json, matrix_of
-from atlas.queries import check_k
+from atlas.search.queries import check_k
 from atlas.settings import Settings
 
 router = APIRouter(prefix="/transcriptomes", tags=["transcriptomes"])

@@ -74,7 +74,7 @@ def read_summary(folder: Path, *, release: str) -> ScanSummary:
         return ScanSummary(**raw, calibration=calibration)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ArtifactError(
-            f"{folder} holds no complete scan ({error}). Run the scan again.",
+            f"The scan {folder.name!r} is not complete ({type(error).__name__}). Run it again.",
             kind="corrupt",
             details={"folder": folder.name},
         ) from error

@@ -6,6 +6,7 @@ needs neither the model nor a database, and the vectors of samples for ``term_sc
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -27,11 +28,13 @@ from atlas.answers import (
     ScanTermReport,
 )
 from atlas.errors import ArtifactError, NotFoundError
-from atlas.queries import storable
 from atlas.release import Release
 from atlas.scans.files import TABLES, read_summary
 from atlas.scans.ground import over
+from atlas.search.queries import storable
 from atlas.vectors.store import VectorStore
+
+logger = logging.getLogger(__name__)
 
 MOST_TERMS = 500
 """Most terms of a matrix: a picture of more cannot be read."""
@@ -61,11 +64,18 @@ class ScanShelf:
         return tuple(self._folders())
 
     def summaries(self) -> tuple[ScanSummary, ...]:
-        """Return all sweeps, those of the release first, then ad-hoc ones, newest first."""
-        found = [self._summary(folder) for folder in self._folders().values()]
+        """Return all sweeps, those of the release first, then ad-hoc ones, newest first; one that cannot be read is left out."""
+        found = [summary for folder in self._folders().values() if (summary := self._readable(folder)) is not None]
         built = [summary for summary in found if summary.stored == "release"]
         later = [summary for summary in found if summary.stored == "home"]
         return (*built, *sorted(later, key=lambda summary: summary.created_at or "", reverse=True))
+
+    def _readable(self, folder: Path) -> ScanSummary | None:
+        try:
+            return self._summary(folder)
+        except ArtifactError as error:
+            logger.warning("a sweep is left out of the list: %s", error.message)
+            return None
 
     def report(self, name: str, *, n_top: int = 5) -> ScanReport:
         """Return the terms of a sweep, best first, and the ``n_top`` terms with the largest effect of each cluster."""

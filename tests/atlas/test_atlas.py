@@ -247,7 +247,9 @@ def test_filters_that_leave_nothing_are_said(atlas: Atlas) -> None:
 
 def words(atlas: Atlas, monkeypatch: pytest.MonkeyPatch, rows: list[int]) -> None:
     """Let the word search find these rows, in this order."""
-    monkeypatch.setattr("atlas.search.lexical_ranks", lambda *a, **k: {row: i for i, row in enumerate(rows, start=1)})
+    monkeypatch.setattr(
+        "atlas.search.phrases.lexical_ranks", lambda *a, **k: {row: i for i, row in enumerate(rows, start=1)}
+    )
 
 
 @pytest.mark.parametrize("mode", ["lexical", "hybrid"])

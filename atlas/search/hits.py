@@ -8,7 +8,7 @@ import numpy as np
 
 from atlas.accessions import record_url
 from atlas.answers import Hit, SeriesHit
-from atlas.samples import SampleTable
+from atlas.opened.samples import SampleTable
 
 
 def make_hits(

@@ -15,16 +15,16 @@ import numpy as np
 import pytest
 from expression_files import counts, ensembl, write_archs4
 
-from atlas import exports
 from atlas.errors import AtlasError, InputError, NotFoundError, ResourceError
-from atlas.exports import ExportReport, export_counts
+from atlas.exports import counts as exports
+from atlas.exports.counts import ExportReport, export_counts
+from atlas.exports.hit_lists import HitList, read_hits
 from atlas.expression import extract as extracting
 from atlas.expression.archs4 import Archs4Source
 from atlas.expression.extract import Extract, extract
 from atlas.expression.source import open_source
-from atlas.hit_lists import HitList, read_hits
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 N_GENES, N_SAMPLES = 30, 200
 
 

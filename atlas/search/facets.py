@@ -11,7 +11,7 @@ import numpy as np
 from atlas.answers import FacetCounts, FacetValue, Share
 from atlas.catalog.filters import SampleFilter
 from atlas.errors import InputError
-from atlas.samples import SampleTable
+from atlas.opened.samples import SampleTable
 
 FACETS = ("tissue", "organism", "series", "cluster", "unit", "molecule", "id_kind")
 MAX_VALUES = 10_000

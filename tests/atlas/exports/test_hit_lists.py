@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from atlas import hit_lists
 from atlas.answers import Hit, SampleRecord, SearchResult
 from atlas.errors import InputError, TooLargeError
-from atlas.hit_lists import read_hits
+from atlas.exports import hit_lists
+from atlas.exports.hit_lists import read_hits
 from cli.output import hit_line
 from ui.tables import download_rows
 from ui.text import csv_table

@@ -9,13 +9,13 @@ import numpy as np
 
 from atlas.answers import QueryPart, SearchMode, SearchResult
 from atlas.catalog.filters import SampleFilter
-from atlas.combination import combine, strengths
-from atlas.diversity import Ranked, Ranker, Spread, spread_hits
 from atlas.errors import ArtifactError, ConfigError, InputError
-from atlas.fusion import reciprocal_rank_fusion
-from atlas.hits import make_hits, roll_up
-from atlas.opened import Opened
-from atlas.queries import Phrase, check_k, check_parts, describe_parts, read_part, read_phrase
+from atlas.opened.parts import Opened
+from atlas.search.combination import combine, strengths
+from atlas.search.diversity import Ranked, Ranker, Spread, spread_hits
+from atlas.search.fusion import reciprocal_rank_fusion
+from atlas.search.hits import make_hits, roll_up
+from atlas.search.queries import Phrase, check_k, check_parts, describe_parts, read_part, read_phrase
 
 FUSION_DEPTH = 1_000
 """Ranks of each list that enter hybrid search; fixed, so that a longer answer begins like a shorter one."""

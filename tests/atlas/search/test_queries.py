@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from atlas.errors import InputError
-from atlas.queries import check_k, read_phrase
+from atlas.search.queries import check_k, read_phrase
 from atlas.settings import Settings
 
 SETTINGS = Settings()

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from atlas.fusion import reciprocal_rank_fusion
+from atlas.search.fusion import reciprocal_rank_fusion
 
 
 def test_row_high_in_both_lists_wins_over_a_first_place_in_one() -> None:

@@ -16,11 +16,11 @@ import pyarrow.compute as pc
 
 from atlas.accessions import near_matches, parse_characteristics, record_url
 from atlas.answers import SampleRecord
-from atlas.categories import Categories, Memberships
 from atlas.errors import ArtifactError, NotFoundError
-from atlas.names import ClusterNames
-from atlas.queries import storable
+from atlas.opened.categories import Categories, Memberships
+from atlas.opened.names import ClusterNames
 from atlas.release import Release
+from atlas.search.queries import storable
 
 CATEGORICAL = ("tissue", "source_name", "organism", "unit", "molecule", "id_kind")
 """Columns with few distinct values."""

@@ -10,13 +10,13 @@ import pytest
 from tiny_release import MARKERS
 
 from atlas.errors import ArtifactError, InputError
-from atlas.explain import GeneExplanation, contributions, explain_hit
 from atlas.expression.align import AlignedExpression, GeneAligner
 from atlas.expression.source import open_source
 from atlas.manifest import read_manifest, write_json
 from atlas.model.gene_tower import _largest
 from atlas.model.joint import JointModel
 from atlas.release import Home, Release
+from atlas.search.explain import GeneExplanation, contributions, explain_hit
 from atlas.vectors.gene_weights import N_KEPT, GeneWeights, open_records, pack, unpack
 from atlas.vectors.store import VectorStore
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from atlas.catalog.filters import EXACT_FIELDS, FilterColumns, SampleFilter
-from atlas.clusters import ClusterTable
 from atlas.errors import ArtifactError
-from atlas.listing import Listing
+from atlas.opened.clusters import ClusterTable
+from atlas.opened.samples import SampleTable
+from atlas.opened.terms import TermTable
 from atlas.release import Release
-from atlas.samples import SampleTable
+from atlas.search.listing import Listing
 from atlas.settings import Settings
-from atlas.terms import TermTable
 
 if TYPE_CHECKING:
     from atlas.catalog.database import Database

@@ -10,10 +10,10 @@ from atlas.answers import CoverageReport, Keyword, NeighborsResult, Position
 from atlas.catalog.filters import SampleFilter
 from atlas.errors import InputError
 from atlas.expression.matrix import ExpressionMatrix
-from atlas.hits import make_hits, roll_up
-from atlas.opened import Opened
-from atlas.placement import N_NEIGHBOURS, place
-from atlas.queries import check_k
+from atlas.opened.parts import Opened
+from atlas.search.hits import make_hits, roll_up
+from atlas.search.placement import N_NEIGHBOURS, place
+from atlas.search.queries import check_k
 
 
 def similar_samples(

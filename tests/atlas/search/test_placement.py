@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from atlas.placement import place
+from atlas.search.placement import place
 from benchmarks.placement import METHODS, difference, folds, judge
 
 X = np.array([0.0, 1.0, 2.0, 10.0, 11.0])

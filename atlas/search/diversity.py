@@ -16,8 +16,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from atlas.categories import Memberships
 from atlas.errors import InputError
+from atlas.opened.categories import Memberships
 from atlas.vectors.store import VectorStore
 
 MAX_DIVERSE_K = 1_000

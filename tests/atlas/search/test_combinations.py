@@ -8,9 +8,9 @@ import pytest
 from atlas.answers import LabelEdit, QueryPart, SearchResult
 from atlas.atlas import Atlas
 from atlas.catalog.filters import SampleFilter
-from atlas.combination import combine, strengths
 from atlas.errors import InputError, NotFoundError
-from atlas.queries import MAX_PARTS, read_part
+from atlas.search.combination import combine, strengths
+from atlas.search.queries import MAX_PARTS, read_part
 from atlas.settings import Settings
 from atlas.vectors.moments import Moments
 from atlas.vectors.store import VectorStore, write_vectors
@@ -195,7 +195,7 @@ def test_words_of_a_combination_leave_the_unwanted_out(atlas: Atlas, monkeypatch
         asked.append(phrase)
         return {40: 1, 3: 2}
 
-    monkeypatch.setattr("atlas.search.lexical_ranks", ranks)
+    monkeypatch.setattr("atlas.search.phrases.lexical_ranks", ranks)
     found = atlas.search_text("heart failure", minus=['ischemic "x"^0.5', "GSM9000001"], mode="lexical", k=5)
     assert asked == ['heart failure -"ischemic  x "']
     assert [hit.lexical_rank for hit in found.hits] == [1, 2, None, None, None]

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from sample_tables import sample_table
 
-from atlas.categories import Memberships
-from atlas.diversity import Ranked, Ranker, Spread, spread_hits
 from atlas.errors import InputError
+from atlas.opened.categories import Memberships
+from atlas.search.diversity import Ranked, Ranker, Spread, spread_hits
 from atlas.vectors.store import VectorStore, write_vectors
 
 N, DIM = 2_500, 16

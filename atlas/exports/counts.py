@@ -1,7 +1,7 @@
 """Hits with their counts: the samples of a list, taken out of the user's own ARCHS4 file into one h5ad file.
 
-In: a :class:`~atlas.hit_lists.HitList` and an ARCHS4 HDF5 file. Out: an h5ad file, whole or absent: it is written beside its
-place by a process of its own (``atlas.expression.extract``), which a damaged file may crash, and renamed once it is complete.
+In: a :class:`~atlas.exports.hit_lists.HitList` and an ARCHS4 HDF5 file. Out: an h5ad file, whole or absent: it is written beside
+its place by a process of its own (``atlas.expression.extract``), which a damaged file may crash, and renamed once it is complete.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from atlas.errors import AtlasError, InputError, NotFoundError, ResourceError, TooLargeError
+from atlas.exports.hit_lists import HitList
 from atlas.expression.isolated import child_environment
-from atlas.hit_lists import HitList
 
 _COMMAND = ("-P", "-m", "atlas.expression.extract")  # -P: the current folder is no place to import from
 _FULL_BYTES = 4 << 20

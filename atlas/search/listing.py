@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from atlas.catalog.filters import fold
 from atlas.errors import InputError
-from atlas.samples import SampleTable
+from atlas.opened.samples import SampleTable
 
 SORTS = ("row", "accession", "title", "tissue", "series", "cluster", "n_genes_detected")
 """What a list can be sorted by; ``-`` in front turns it round."""

@@ -1,0 +1,1 @@
+"""Lists of hits, and their counts taken out of the user's own file."""

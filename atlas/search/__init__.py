@@ -1,0 +1,1 @@
+"""Questions to ranked answers: phrases, samples and their combinations; spread, explained, counted and listed."""
