@@ -172,7 +172,15 @@ class OpenAtlas(Protocol):
     def embed_texts(self, texts: Sequence[str], /) -> np.ndarray:
         """Return unit vectors, (n_texts, dim) float32."""
 
-    def map(self, phrase: str | None = None, /, *, scores: np.ndarray | None = None) -> MapColumns:
+    def map(
+        self,
+        phrase: str | None = None,
+        /,
+        *,
+        plus: Sequence[str] = ...,
+        minus: Sequence[str] = ...,
+        scores: np.ndarray | None = None,
+    ) -> MapColumns:
         """Return the map."""
 
     def relabel(self, edits: Mapping[int, LabelEdit], /) -> None:

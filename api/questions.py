@@ -177,9 +177,11 @@ class PageQuery(PinnedQuery):
 
 
 class MapQuery(PinnedQuery):
-    """Parameters of ``GET /v1/map``; ``q`` or ``scan``, not both."""
+    """Parameters of ``GET /v1/map``; a question as in search, or ``scan``, not both."""
 
     q: str | None = Field(None, min_length=1, description="Score every sample against this phrase.")
+    plus: PartTexts = Field([], description="A phrase or accession to add, `phrase^weight` if need be; repeatable.")
+    minus: PartTexts = Field([], description="A phrase or accession to take away, likewise; repeatable.")
     scan: str | None = Field(None, min_length=1, max_length=200, description="Score by this sweep: the sum of z.")
     term: str | None = Field(None, min_length=1, max_length=1_000, description="With `scan`: the z of this term alone.")
 

@@ -384,27 +384,41 @@ class Atlas:
         """
         self.opened.samples.names.relabel(edits)
 
-    def map(self, phrase: str | None = None, *, scores: np.ndarray | None = None) -> MapColumns:
-        """Return the map as columns in row order; with a phrase, every sample's score for it.
+    def map(
+        self,
+        phrase: str | None = None,
+        *,
+        plus: Sequence[str] = (),
+        minus: Sequence[str] = (),
+        scores: np.ndarray | None = None,
+    ) -> MapColumns:
+        """Return the map as columns in row order; with a question, every sample's score for it.
 
         Parameters
         ----------
         phrase
             Free text; scores are cosines.
+        plus, minus
+            As in :meth:`search_text`; scores are cosines to the combination.
         scores
             (n_samples,) scores to show instead, such as those of a disease scan.
 
         Raises
         ------
         InputError
-            If both are given, or the scores are not one a sample.
+            If both are given, the scores are not one a sample, or the parts cancel out.
+        NotFoundError
+            If the atlas lacks a sample that is part of the question.
         """
         self.release.raise_if_corrupt()
-        if phrase is not None:
-            if scores is not None:
-                raise InputError("The map shows a phrase or given scores: give one of the two.")
-            query = read_phrase(phrase, self.settings)
-            scores = self.opened.store.scores(self.opened.vector(query.text))
+        if scores is not None and (phrase is not None or plus or minus):
+            raise InputError("The map shows a question or given scores: give one of the two.")
+        if plus or minus:
+            scores = self.opened.store.scores(
+                read_query(self.opened, self.read_parts(phrase, plus=plus, minus=minus)).vector
+            )
+        elif phrase is not None:
+            scores = self.opened.store.scores(self.opened.vector(read_phrase(phrase, self.settings).text))
         if scores is not None and scores.shape != (len(self.opened.samples),):
             raise InputError(f"The scores have shape {scores.shape}; expected ({len(self.opened.samples)},).")
         accession, x, y, cluster = self._map_lists

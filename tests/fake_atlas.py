@@ -323,8 +323,17 @@ class FakeAtlas:
             by_tissue=(Share("heart", 2, 1.0),),
         )
 
-    def map(self, phrase: str | None = None, *, scores: np.ndarray | None = None) -> MapColumns:
+    def map(
+        self,
+        phrase: str | None = None,
+        *,
+        plus: Sequence[str] = (),
+        minus: Sequence[str] = (),
+        scores: np.ndarray | None = None,
+    ) -> MapColumns:
         self._wait()
+        for part in self.read_parts(phrase, plus=plus, minus=minus) if plus or minus else ():
+            phrase = part.value  # the last one is as good as their sum to see what was asked
         vectors = np.array([_unit(angle) for angle in ANGLES.values()])
         if phrase is not None:
             scores = vectors @ _unit(ANGLES.get(phrase, 1.0))

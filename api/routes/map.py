@@ -27,17 +27,21 @@ async def columns(
 ) -> Response:
     """Return the map as columns of equal length, scored if asked.
 
-    ``score`` is each sample's cosine to ``q``, its z for ``term`` of the sweep ``scan``, or its sum of z over that sweep.
+    ``score`` is each sample's cosine to the question (``q``, ``plus``, ``minus`` as in ``GET /v1/search``), its z for ``term`` of
+    the sweep ``scan``, or its sum of z over that sweep.
     """
-    if query.q is not None and query.scan is not None:
-        raise _refused("query.q", "The map is scored by a phrase or by a sweep, not by both: give q or scan.")
+    asked = query.q is not None or bool(query.plus or query.minus)
+    if asked and query.scan is not None:
+        raise _refused(
+            "query.q", "The map is scored by a question or by a sweep, not by both: give q, plus, minus or scan."
+        )
     if query.term is not None and query.scan is None:
         raise _refused("query.term", "A term belongs to a sweep: name it in scan.")
     text = None if query.q is None else read_phrase(query.q, settings).text
 
     def ask() -> MapColumns:
         if query.scan is None:
-            return atlas.map(text)
+            return atlas.map(text, plus=query.plus, minus=query.minus)
         return atlas.map(scores=_scores(atlas, query.scan, query.term))
 
     return await answer(request, gates.questions, schema=_SCHEMA, ask=ask, table=True, lasting=True)

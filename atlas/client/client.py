@@ -353,15 +353,18 @@ class Client(Connection):
         self,
         phrase: str | None = None,
         *,
+        plus: Sequence[str] = (),
+        minus: Sequence[str] = (),
         scan: str | None = None,
         term: str | None = None,
         release: str | None = None,
     ) -> MapAnswer:
         """Return the map as columns.
 
-        ``score`` is the cosine to ``phrase``, the z of ``term`` in the sweep ``scan``, or the sum of z over that sweep.
+        ``score`` is the cosine to ``phrase`` with ``plus`` and ``minus`` as in ``search``, the z of ``term`` in the sweep ``scan``,
+        or the sum of z over that sweep.
         """
-        query = {"q": phrase, "scan": scan, "term": term, "release": release}
+        query = {"q": phrase, "plus": plus, "minus": minus, "scan": scan, "term": term, "release": release}
         return cast("MapAnswer", self._get("/v1/map", query))
 
     def table(self, path: str, *, accept: str = CSV, release: str | None = None, **query: Any) -> bytes:

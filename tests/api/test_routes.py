@@ -158,6 +158,13 @@ def test_map_columns_have_equal_length_and_scores_only_with_a_phrase(http: httpx
     assert {len(scored[name]) for name in ("accession", "x", "y", "cluster", "score")} == {len(ANGLES)}
 
 
+def test_map_is_scored_by_a_combination_or_a_sweep_but_not_both(http: httpx.Client) -> None:
+    assert http.get("/v1/map", params={"plus": ["heart^2", "liver"]}).json()["score"] is not None
+    refused = http.get("/v1/map", params={"minus": "heart", "scan": "omim_expanded"})
+    assert refused.status_code == 422
+    assert "not by both" in refused.json()["error"]["message"]
+
+
 def test_nan_never_reaches_the_json(http: httpx.Client, backend: FakeBackend) -> None:
     backend.atlas.nan = True
     for path in ("/v1/search?q=heart", "/v1/map?q=heart"):

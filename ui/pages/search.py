@@ -43,9 +43,9 @@ def _answer(service: Service, question: Question) -> None:
     phrase, options = question.asked()
     with st.spinner("Asking the atlas …", show_time=False):
         answer = service.ask(Client.search, phrase, **options)
-        # A name says nothing as words, and the map scores a phrase, not a combination.
-        words = None if question.parts or hits.names_record(answer) else question.phrase
-        columns = service.ask(Client.map, words)
+        sides = {name: options[name] for name in ("plus", "minus") if name in options}
+        words = None if hits.names_record(answer) and not sides else phrase  # a name says nothing as words
+        columns = service.ask(Client.map, words, **sides)
     hits.verdict(answer, question)
     found = answer["hits"]
     if not found:

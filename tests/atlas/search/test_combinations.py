@@ -284,6 +284,19 @@ def test_map_shows_given_scores(atlas: Atlas) -> None:
 
 
 @slow
+def test_map_of_a_combination_shows_the_scores_its_hits_have(atlas: Atlas) -> None:
+    shown = atlas.map("heart", plus=["brain^0.5"], minus=["liver"])
+    scores = dict(zip(shown.accession, shown.score or (), strict=True))
+    found = atlas.search_text("heart", k=10, plus=["brain^0.5"], minus=["liver"])
+    assert [scores[hit.sample.accession] for hit in found.hits] == pytest.approx(
+        [hit.score for hit in found.hits], abs=1e-5
+    )
+    assert atlas.map("heart").score != shown.score
+    with pytest.raises(InputError, match="one of the two"):
+        atlas.map(plus=["heart"], scores=np.zeros(64))
+
+
+@slow
 def test_questions_work_again_after_closing(tiny_settings: Settings) -> None:
     atlas = Atlas.open(tiny_settings)
     atlas.warm()
