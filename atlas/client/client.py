@@ -361,8 +361,8 @@ class Client(Connection):
     ) -> MapAnswer:
         """Return the map as columns.
 
-        ``score`` is the cosine to ``phrase`` with ``plus`` and ``minus`` as in ``search``, the z of ``term`` in the sweep ``scan``,
-        or the sum of z over that sweep.
+        ``score`` is the cosine to ``phrase`` with ``plus`` and ``minus`` as in ``search``, the z of ``term`` in the sweep
+        ``scan``, or the sum of z over that sweep.
         """
         query = {"q": phrase, "plus": plus, "minus": minus, "scan": scan, "term": term, "release": release}
         return cast("MapAnswer", self._get("/v1/map", query))
