@@ -92,7 +92,7 @@ def _swept(
     if listed.n_duplicates:
         say(f"Lines of {file.name} that repeat a term: {listed.n_duplicates:,}; each term is swept once.")
     known = title or name or file.stem
-    request = {"terms": list(listed.terms), "name": name or known, "title": known}
+    request = {"terms": list(listed.terms), "name": name or file.stem, "title": known}
     job = _work_off(settings, release, request, detach=detach)
     if job is None:
         return None

@@ -98,7 +98,8 @@ async def start(
         terms, title = _terms(question, settings)
         job = backend.jobs.submit(
             "scan",
-            {"terms": terms, "name": question.name or title, "title": question.name or title},
+            # A title decides nothing: the sweep of a vocabulary is tested without that vocabulary, whatever it is called.
+            {"terms": terms, "name": question.vocabulary or "", "title": question.name or title},
             release=atlas.release.name,
             client=client_name(request),
             settings=settings,

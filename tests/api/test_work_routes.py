@@ -76,7 +76,7 @@ def test_list_of_terms_becomes_a_job_that_can_be_asked_and_cancelled(http: httpx
     begun = http.post("/v1/scans", json={"terms": list(TERMS), "name": "mine"})
     assert begun.status_code == 202
     job = TypeAdapter(Job).validate_json(begun.content)
-    assert (job.status, job.release, job.request["n_terms"], job.request["name"]) == ("queued", "one", 3, "mine")
+    assert (job.status, job.release, job.request["n_terms"], job.request["title"]) == ("queued", "one", 3, "mine")
     assert begun.headers["location"] == f"/v1/jobs/{job.job_id}"
     assert http.get(begun.headers["location"]).json()["status"] == "queued"
     assert http.delete(begun.headers["location"]).json()["status"] == "cancelled"
@@ -85,6 +85,14 @@ def test_list_of_terms_becomes_a_job_that_can_be_asked_and_cancelled(http: httpx
     assert http.get(f"/v1/jobs/{job.job_id}?release=one").status_code == 200
     for method in ("GET", "DELETE"):
         assert_error(http.request(method, f"/v1/jobs/{job.job_id}?release=two"), 404, "not_found")
+
+
+def test_title_of_a_sweep_decides_nothing_about_its_background(http: httpx.Client) -> None:
+    """The name leaves a vocabulary out of the background: it is that of the vocabulary swept, never what people call it."""
+    titled = http.post("/v1/scans", json={"vocabulary": "omim_expanded", "name": "My diseases"}).json()["request"]
+    assert (titled["name"], titled["title"]) == ("omim_expanded", "My diseases")
+    own = http.post("/v1/scans", json={"terms": ["a"], "name": "omim_expanded"}).json()["request"]
+    assert (own["name"], own["title"]) == ("", "omim_expanded")
 
 
 def test_vocabulary_becomes_a_job_with_its_terms(http: httpx.Client) -> None:

@@ -110,6 +110,8 @@ def test_an_own_list_becomes_a_job(tiny_home: Path, tmp_path: Path, monkeypatch:
     assert ask(tiny_home, "--terms", str(listed), "--detach").stdout == ""
     ask(tiny_home, "MSigDB_Hallmark_2020")
     assert requests[-1]["name"] == "MSigDB_Hallmark_2020"
+    ask(tiny_home, "--terms", str(listed), "--name", "MSigDB_Hallmark_2020")  # a title decides nothing
+    assert (requests[-1]["name"], requests[-1]["title"]) == ("my diseases", "MSigDB_Hallmark_2020")
 
 
 def test_a_failed_job_is_told(tiny_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
