@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,8 @@ class ScanShelf:
                 f"There is no cluster {cluster}; this release has clusters 0 to {n_clusters - 1}.",
                 details={"cluster": cluster, "n_clusters": n_clusters},
             )
-        cells = pq.read_table(folder / "clusters.parquet", filters=[("cluster", "=", cluster)])
+        with _readable(folder, "clusters.parquet") as path:
+            cells = pq.read_table(path, filters=[("cluster", "=", cluster)])
         best = cells.sort_by([("effect", "descending")]).slice(0, n_top)
         return tuple(_cell(one, labels) for one in best.to_pylist())
 
@@ -140,7 +142,8 @@ class ScanShelf:
         """Return the z of one term for every sample, (n_samples,) float32."""
         folder = self._folder(name)
         row, record = self._find(folder, name, term)
-        vector = np.array(np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)[row], dtype=np.float32)
+        with _readable(folder, "vectors.npy") as path:
+            vector = np.array(np.load(path, mmap_mode="r", allow_pickle=False)[row], dtype=np.float32)
         vector /= max(float(np.linalg.norm(vector)), float(np.finfo(np.float32).tiny))
         with VectorStore.open(self._release.checked("vectors.npy")) as store:
             scores = store.scores(vector).astype(np.float64)
@@ -193,7 +196,8 @@ class ScanShelf:
 
     def _top_cells(self, folder: Path, *, n_top: int, labels: Mapping[int, str]) -> tuple[ScanCell, ...]:
         k = self._summary(folder).n_clusters
-        effects = pq.read_table(folder / "clusters.parquet", columns=["effect"])["effect"].to_numpy().reshape(-1, k)
+        with _readable(folder, "clusters.parquet") as path:
+            effects = pq.read_table(path, columns=["effect"])["effect"].to_numpy().reshape(-1, k)
         best = np.argsort(-effects, axis=0, kind="stable")[:n_top]
         rows, places = np.unique(best, return_inverse=True)
         cells = _cells_of(folder, rows.tolist(), n_clusters=k)
@@ -215,26 +219,36 @@ def similar_order(values: np.ndarray) -> np.ndarray:
 
 
 def _read(folder: Path, table: str) -> pa.Table:
+    with _readable(folder, f"{table}.parquet") as path:
+        return pq.read_table(path, use_threads=False)  # small: threads only cost time
+
+
+@contextmanager
+def _readable(folder: Path, name: str) -> Iterator[Path]:
+    """Give the path of a file of a sweep; what goes wrong while it is read becomes an ``ArtifactError``."""
     try:
-        return pq.read_table(folder / f"{table}.parquet", use_threads=False)  # small: threads only cost time
-    except (OSError, pa.ArrowException) as error:
+        yield folder / name
+    except (OSError, EOFError, ValueError, IndexError, pa.ArrowException) as error:
         raise ArtifactError(
-            f"{table}.parquet of the scan {folder.name} cannot be read ({error}). Run the scan again.", kind="corrupt"
+            f"{name} of the scan {folder.name} cannot be read ({type(error).__name__}). Run the scan again.",
+            kind="corrupt",
         ) from error
 
 
 def _cells_of(folder: Path, rows: Iterable[int], *, n_clusters: int) -> pa.Table:
     """Return the cells of some terms (row numbers, ascending), all clusters of each; reads only the parts they lie in."""
-    file = pq.ParquetFile(folder / "clusters.parquet")
     wanted = np.asarray(list(rows), dtype=np.int64)
-    starts = np.cumsum([0] + [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)])
     parts = []
-    for group in range(file.num_row_groups):
-        inside = wanted[(wanted * n_clusters >= starts[group]) & (wanted * n_clusters < starts[group + 1])]
-        if inside.size:
-            places = (inside[:, None] * n_clusters + np.arange(n_clusters)).reshape(-1) - starts[group]
-            parts.append(file.read_row_group(group, use_threads=False).take(pa.array(places)))
-    return pa.concat_tables(parts) if parts else file.schema_arrow.empty_table()
+    with _readable(folder, "clusters.parquet") as path, pq.ParquetFile(path) as file:
+        starts = np.cumsum([0] + [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)])
+        if wanted.size and (int(wanted.max()) + 1) * n_clusters > starts[-1]:
+            raise ValueError("rows are missing")
+        for group in range(file.num_row_groups):
+            inside = wanted[(wanted * n_clusters >= starts[group]) & (wanted * n_clusters < starts[group + 1])]
+            if inside.size:
+                places = (inside[:, None] * n_clusters + np.arange(n_clusters)).reshape(-1) - starts[group]
+                parts.append(file.read_row_group(group, use_threads=False).take(pa.array(places)))
+        return pa.concat_tables(parts) if parts else file.schema_arrow.empty_table()
 
 
 def _square(cells: pa.Table, column: str, n_clusters: int) -> np.ndarray:
