@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -205,9 +206,9 @@ def _checking(progress: Progress, cancelled: Callable[[], bool]) -> Callable[[fl
 @contextmanager
 def _whole(target: Path) -> Iterator[Path]:
     """Give an empty folder that gets its name when all is written; on failure nothing is left of it."""
-    folder = target.with_name(f".{target.name}-{os.getpid()}.tmp")
+    # Workers on several machines, or in several containers, may share the home and have the same process id.
+    folder = target.with_name(f".{target.name}-{secrets.token_hex(8)}.tmp")
     try:
-        shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         yield folder
         if (target / "scan.json").is_file():  # another process was faster; its answer is the same
