@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,26 @@ def test_imports_go_one_way() -> None:
         [str(lint), "--no-cache"], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
     )
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_contracts_of_pages_and_client_name_every_other_part_of_the_atlas() -> None:
+    """A room added later must not be open to the pages, or to the client, because a list was forgotten."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ]
+    parts = {
+        f"atlas.{path.stem}"
+        for path in (ROOT / "atlas").iterdir()
+        if path.suffix == ".py" or (path / "__init__.py").is_file()
+    }
+    forbidden = {
+        source: set(one["forbidden_modules"])
+        for one in contracts
+        if one["type"] == "forbidden"
+        for source in one["source_modules"]
+    }
+    for source in ("ui", "atlas.client"):
+        assert parts - {"atlas.__init__", "atlas.client"} <= forbidden[source], source
 
 
 @pytest.mark.parametrize(
@@ -73,8 +94,6 @@ def test_lock_holds_plain_pins_that_satisfy_the_project() -> None:
     pinned = {re.sub(r"[-_.]+", "-", name).lower(): pin for name, _, pin in (line.partition("==") for line in lines)}
     assert len(pinned) == len(lines)
     assert not [name for name in pinned if name.startswith(("nvidia", "triton", "geo-atlas"))]
-    import tomllib
-
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
     for text in [*project["dependencies"], *extras["cpu"], *extras["embedded"], *extras["dev"]]:
