@@ -443,10 +443,6 @@ class Atlas:
         self.release.raise_if_corrupt()
         return self.opened.model.embed_texts([read_phrase(text, self.settings).text for text in texts])
 
-    def scan_names(self) -> tuple[str, ...]:
-        """Return the names of the disease scans at hand."""
-        return self.scans.names()
-
     @cached_property
     def scans(self) -> ScanShelf:
         """The disease scans of this release and those made of it later."""

@@ -31,10 +31,14 @@ class BuildRequest:
         Declared unit of the values where the files declare none.
     limit
         Keep the first this many samples.
+    seed
+        Seed of everything that is drawn.
     leiden
         Engine of the Leiden algorithm, ``igraph`` or ``leidenalg``; ``None``: the stage's own choice.
     resolution
         Resolution of the clusters; ``None``: the stage's own choice.
+    keyword_libraries
+        Vocabularies the clusters are matched with; ``None``: all at hand.
     scan_vocabularies
         Vocabularies swept over the clusters; none: lists can still be swept later.
     with_catalog
