@@ -76,8 +76,8 @@ def embed_terms(
         Folders to look in. New vectors are written into the first, every 512 terms; if that is impossible (a full disk, a
         read-only home) a warning is logged. See ``text_caches``.
     progress
-        Called with the number of distinct terms done since the last call; what it raises ends the work, and what is
-        embedded by then stays kept.
+        Called with the number of distinct terms done since the last call, which may be none; what it raises ends the work,
+        and whole batches embedded by then stay kept.
 
     Returns
     -------
@@ -95,7 +95,7 @@ def embed_terms(
     for start in range(0, missing.size, _SHARD_TERMS):
         rows = missing[start : start + _SHARD_TERMS]
         batch = [distinct[row] for row in rows]
-        vectors[rows] = _embed(model, batch, templates)
+        vectors[rows] = _embed(model, batch, templates, progress=progress)
         if folders:
             _keep(folders[0], batch, vectors[rows])
         if progress is not None:
@@ -141,10 +141,14 @@ def write_shard(folder: Path, terms: Sequence[str], vectors: np.ndarray, *, name
     return target
 
 
-def _embed(model: JointModel, terms: Sequence[str], templates: Sequence[str]) -> np.ndarray:
+def _embed(
+    model: JointModel, terms: Sequence[str], templates: Sequence[str], *, progress: Callable[[int], None] | None
+) -> np.ndarray:
     """Return (n, dim) float16; under one template exactly what the model gives."""
     total = np.zeros((len(terms), model.dim), dtype=np.float32)
-    for template in templates:
+    for place, template in enumerate(templates):
+        if place and progress is not None:
+            progress(0)  # all templates of a batch take long for one who waits for the work to stop
         total += model.embed_texts([template.replace("{x}", term) for term in terms])
     if len(templates) > 1:
         total /= np.maximum(np.linalg.norm(total, axis=1, keepdims=True), np.finfo(np.float32).tiny)

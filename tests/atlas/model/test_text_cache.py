@@ -142,6 +142,19 @@ def test_what_was_embedded_before_a_kill_is_kept(tmp_path: Path, monkeypatch: py
     assert model.texts == list("cde")
 
 
+def test_work_can_be_stopped_between_the_templates_of_a_batch() -> None:
+    """All of them take many seconds for 512 terms: who cancels, or ends the service, does not wait for that."""
+    model, calls = CountingModel(), list[int]()
+
+    def stop(n: int) -> None:
+        calls.append(n)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        embed(model, ["a", "b"], templates=("{x}", "a {x}", "{x}s"), progress=stop)
+    assert (model.texts, calls) == (["a", "b"], [0])
+
+
 def test_many_short_lists_become_few_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(text_cache, "_MERGE_FROM", 5)
     terms = [f"t{i}" for i in range(23)]
