@@ -7,6 +7,7 @@ of its cause. Values of an uploaded table never enter a message.
 from __future__ import annotations
 
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -125,7 +126,8 @@ def error_response(
     if code in RETRY_AFTER_S:
         sent["Retry-After"] = str(RETRY_AFTER_S[code])
     request_id = request.scope.get("state", {}).get("request_id")
-    body = {"code": code, "message": message, "details": _plain(details or {}), "request_id": request_id}
+    told = without_home(request, {"message": message, "details": _plain(details or {})})
+    body = {"code": code, **told, "request_id": request_id}
     return JSONResponse({"error": body}, status_code=status, headers=sent)
 
 
@@ -133,6 +135,18 @@ def problems_of(error: ValidationError | RequestValidationError, *, prefix: tupl
     """Return ``details`` that say where each field is wrong; of a body no value is repeated."""
     found = [dict(item) for item in error.errors()][:_MOST_PROBLEMS]
     return {"problems": [_problem(item, prefix) for item in found]}
+
+
+def without_home(request: Request, value: Any) -> Any:
+    """Return text, or JSON that holds text, without the place of the home: it is nobody's business outside the machine."""
+    if isinstance(value, str):
+        home: Path = request.app.state.settings.home_path
+        for place in (str(home.resolve()), str(home)):
+            value = value.replace(place, "HOME") if len(place) > 1 else value
+        return value
+    if isinstance(value, dict):
+        return {name: without_home(request, item) for name, item in value.items()}
+    return [without_home(request, item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def register_handlers(app: FastAPI) -> None:

@@ -1,7 +1,7 @@
 """Around every request: its id, its headers, one log line, and an answer even to what nobody foresaw.
 
-The log line names method, path, status and time; never the query string, never a body. As ``fields`` of the record it is
-there for structured logs.
+The log line names method, path, status and time; never the query string, never a body, and of a path neither a person's term
+nor a job's number, which is the key to it. As ``fields`` of the record it is there for structured logs.
 """
 
 from __future__ import annotations
@@ -21,11 +21,13 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import internal_error
+from api.metrics import template_of
 
 access_logger = logging.getLogger("api.access")
 logger = logging.getLogger(__name__)
 
 _LONGEST_PATH = 300
+_PRIVATE = frozenset({"term", "job_id"})
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -90,7 +92,7 @@ def _log_access(scope: MutableMapping[str, Any], *, status: int, seconds: float)
     fields = {
         "request_id": scope["state"]["request_id"],
         "method": scope["method"],
-        "path": scope["path"][:_LONGEST_PATH],
+        "path": _told(scope),
         "status": status,
         "ms": round(seconds * 1000, 1),
         "release": _release(scope),
@@ -98,6 +100,13 @@ def _log_access(scope: MutableMapping[str, Any], *, status: int, seconds: float)
     }
     line = " ".join(f"{name}={json.dumps(value)}" for name, value in fields.items())
     access_logger.info("%s", line, extra={"fields": fields})
+
+
+def _told(scope: MutableMapping[str, Any]) -> str:
+    """Return the path of a request as it is logged."""
+    if _PRIVATE & scope.get("path_params", {}).keys():
+        return template_of(scope)
+    return str(scope["path"][:_LONGEST_PATH])
 
 
 def _log_failure(error: Exception, request_id: str) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import TypeAdapter
 
 from api.deps import BackendDep, GatesDep, answer
+from api.errors import without_home
 from api.examples import JOB
 from api.openapi import responses
 from api.protocols import Backend
@@ -28,7 +30,9 @@ async def get(
     request: Request, job_id: JobId, query: Annotated[PinnedQuery, Query()], gates: GatesDep, backend: BackendDep
 ) -> Response:
     """Return a job as it stands; `release` finds jobs of that release alone. `result` names the sweep once it is done."""
-    return await answer(request, gates.database, schema=_JOB, ask=lambda: _job(backend, job_id, query.release))
+    return await answer(
+        request, gates.database, schema=_JOB, ask=lambda: _told(request, _job(backend, job_id, query.release))
+    )
 
 
 @router.delete("/{job_id}", name="cancel", response_model=Job, responses=responses(JOB, 404))
@@ -39,9 +43,14 @@ async def cancel(
 
     def stop() -> Job:
         _job(backend, job_id, query.release)
-        return backend.jobs.cancel(job_id)
+        return _told(request, backend.jobs.cancel(job_id))
 
     return await answer(request, gates.database, schema=_JOB, ask=stop)
+
+
+def _told(request: Request, job: Job) -> Job:
+    """Return a job as outsiders read it: why it failed may name places of the machine."""
+    return replace(job, error=without_home(request, job.error))
 
 
 def _job(backend: Backend, job_id: str, release: str | None) -> Job:

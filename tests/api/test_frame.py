@@ -7,6 +7,7 @@ import logging
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -20,6 +21,7 @@ from api.cursors import make_cursor, read_cursor
 from api.errors import STATUS, CursorExpiredError
 from api.main import create_app
 from atlas import errors
+from atlas.errors import ArtifactError
 from atlas.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,6 +51,38 @@ def test_request_id_is_kept_if_sane_and_made_if_not(http: httpx.Client) -> None:
 def test_no_origin_is_allowed(http: httpx.Client) -> None:
     response = http.get("/v1/health/live", headers={"origin": "https://elsewhere.example"})
     assert not [name for name in response.headers if name.startswith("access-control")]
+
+
+def test_access_log_names_neither_a_term_nor_the_number_that_opens_a_job(
+    http: httpx.Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, logger="api.access"):
+        http.get("/v1/scans/omim_expanded/terms/private-words")
+        http.get("/v1/jobs/0123456789abcdef")
+        http.delete("/v1/jobs/0123456789abcdef")
+        http.post("/v1/jobs/0123456789abcdef")
+    paths = [record.fields["path"] for record in caplog.records if record.name == "api.access"]  # type: ignore[attr-defined]
+    assert paths == ["/v1/scans/{name}/terms/{term:path}", *["/v1/jobs/{job_id}"] * 3]
+    assert "private-words" not in caplog.text
+    assert "0123456789abcdef" not in caplog.text
+
+
+def test_refusal_does_not_tell_where_the_home_lies(
+    http: httpx.Client, backend: FakeBackend, settings: Settings
+) -> None:
+    broken = ArtifactError(
+        f"{settings.home_path}/releases/one/x is damaged.", kind="corrupt", details={"at": [f"{settings.home_path}/x"]}
+    )
+    backend.atlas.release.failure = broken
+    error = http.get("/v1/clusters").json()["error"]
+    assert error["message"] == "HOME/releases/one/x is damaged."
+    assert error["details"]["at"] == ["HOME/x"]
+    assert str(settings.home_path) not in http.get("/v1/health/ready").text
+    backend.reset()
+    job = http.post("/v1/scans", json={"terms": ["a"]}).json()["job_id"]
+    failed = {"code": "resource", "message": f"No room in {settings.home_path}/scans.", "details": {}}
+    backend.jobs.jobs[job] = replace(backend.jobs.jobs[job], status="failed", error=failed)
+    assert http.get(f"/v1/jobs/{job}").json()["error"]["message"] == "No room in HOME/scans."
 
 
 def test_access_log_has_one_line_without_the_query(http: httpx.Client, caplog: pytest.LogCaptureFixture) -> None:
