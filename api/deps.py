@@ -13,7 +13,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from api import media
 from api.errors import UnsupportedMediaError, problems_of
 from api.etags import Origin, is_known, tag_of
-from api.limits import JSON_MAX_BYTES, N_RUNNING, N_UPLOADS, N_WAITING, Gate, read_body
+from api.limits import N_RUNNING, N_UPLOADS, N_WAITING, QUESTION_MAX_BYTES, Gate, read_body
 from api.protocols import Backend, OpenAtlas
 from api.serving import Serving
 from api.uploads import is_json
@@ -151,7 +151,16 @@ async def answer(
         if is_known(request, tag):
             return Response(status_code=304, headers={**headers, **_VARY})
     async with gate.admit():
-        return await gate.run(lambda: render(request, schema, ask(), kind=kind, headers=headers))
+        response = await gate.run(lambda: render(request, schema, ask(), kind=kind, headers=headers))
+    if lasting and not _still(request):
+        del response.headers["ETag"]
+    return response
+
+
+def _still(request: Request) -> bool:
+    """Whether the labels are those that the validator was made of; else the answer may show others than it names."""
+    origin: Origin = request.state.origin
+    return _serving(request).overlay.version_of(origin.release) == origin.edits
 
 
 _VARY = {"Vary": "Accept, Accept-Encoding"}
@@ -179,7 +188,7 @@ def render(
     return Response(body, status_code=status, headers={**sent, "Content-Type": content_type})
 
 
-async def read_json(request: Request, model: type[M], *, max_bytes: int = JSON_MAX_BYTES) -> M:
+async def read_json(request: Request, model: type[M], *, max_bytes: int = QUESTION_MAX_BYTES) -> M:
     """Return the JSON body of a request as a model.
 
     Raises

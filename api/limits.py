@@ -33,6 +33,9 @@ N_UPLOADS = 4
 JSON_MAX_BYTES = 16 * 2**20
 """Largest JSON body: numbers written as JSON grow about thirtyfold as objects, a file upload does not."""
 
+QUESTION_MAX_BYTES = 2 * 2**20
+"""Largest JSON body of a question: JSON is read in one piece, and while that takes nobody else is answered."""
+
 IDLE_BODY_S = 30.0
 """Longest pause between two pieces of a body."""
 
@@ -111,7 +114,7 @@ async def read_body(request: Request, *, max_bytes: int) -> bytes:
 
 def _too_large(max_bytes: int) -> TooLargeError:
     return TooLargeError(
-        f"The body is larger than {max_bytes:,} bytes, the limit of this route. Send fewer samples, or compress the file.",
+        f"The body is larger than {max_bytes:,} bytes, the limit of this route. Send less, or compress the file.",
         details={"max_bytes": max_bytes},
     )
 

@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 from api.auth import PrivilegedDep, client_name
 from api.deps import AtlasDep, BackendDep, GatesDep, SettingsDep, answer, read_json, render
 from api.examples import JOB, SCAN, SCAN_MATRIX, SCAN_SAMPLES, SCAN_TERM, SCANS, VOCABULARIES
+from api.limits import JSON_MAX_BYTES
 from api.openapi import accepted, json_body, tables
 from api.protocols import OpenAtlas
 from api.questions import MatrixQuery, PinnedQuery, ScanQuestion
@@ -92,7 +93,7 @@ async def start(
 
     Without the administrator's token a client may have a few jobs waiting or running (409 ``busy``).
     """
-    question = await read_json(request, ScanQuestion)
+    question = await read_json(request, ScanQuestion, max_bytes=JSON_MAX_BYTES)
 
     def submit() -> Response:
         terms, title = _terms(question, settings)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import httpx
 import pytest
 from api_checks import AS_ADMINISTRATOR, TOKEN, assert_error, assert_named
 from api_server import served
-from fake_atlas import FakeBackend
+from fake_atlas import FakeAtlas, FakeBackend
 from fake_workspace import TERMS
 from pydantic import TypeAdapter
 
@@ -238,6 +241,47 @@ def test_overlay_follows_edits_made_elsewhere_and_keeps_them_while_the_database_
     backend.labels.remove(backend.labels.edits[1].edit_id, author="B")
     overlay.refresh([reopened])
     assert (reopened.clusters()[1].label, overlay.version_of("one")) == ("label 1", "")
+
+
+def test_labels_in_change_have_a_name_that_never_returns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer made while labels are exchanged must not be kept under the name of those before or after."""
+    backend = FakeBackend()
+    atlas = backend.open("one")
+    overlay = LabelOverlay(backend.labels)
+    overlay.refresh([atlas])
+    meanwhile: list[str] = []
+    monkeypatch.setattr(FakeAtlas, "relabel", lambda self, edits: meanwhile.append(overlay.version_of("one")))
+    edit = backend.labels.set(atlas.release, 1, label="Hearts", machine_label="label 1", author="A", note=None)
+    overlay.refresh([atlas])
+    settled = ["", overlay.version_of("one")]
+    backend.labels.remove(edit.edit_id, author="A")
+    overlay.refresh([atlas])
+    assert overlay.version_of("one") == ""
+    assert len({*meanwhile, *settled}) == 4
+
+
+def test_answer_that_outlived_an_edit_has_no_validator(http: httpx.Client, backend: FakeBackend) -> None:
+    backend.atlas.hold = threading.Event()
+    with ThreadPoolExecutor() as pool:
+        begun = pool.submit(http.get, "/v1/search?q=heart")
+        assert backend.atlas.held.acquire(timeout=10)
+        assert http.put("/v1/clusters/0/label", json=LABEL, headers=AS_ADMINISTRATOR).status_code == 200
+        backend.atlas.hold.set()
+        answered = begun.result(20)
+    assert answered.status_code == 200
+    assert "etag" not in answered.headers
+    assert "etag" in http.get("/v1/search?q=heart").headers
+
+
+def test_question_may_be_two_mebibytes_and_a_list_of_terms_sixteen(http: httpx.Client) -> None:
+    """JSON is read in one piece: a large body that is no question would hold up everybody."""
+    form = {"content-type": "application/json"}
+    body = b'{"unknown": "' + b"x" * (3 * 2**20) + b'"}'
+    for path in ("/v1/search", "/v1/texts/embedding", "/v1/keywords"):
+        assert_error(http.post(path, content=body, headers=form), 413, "too_large")
+    label = http.put("/v1/clusters/0/label", content=body, headers=form | AS_ADMINISTRATOR)
+    assert_error(label, 413, "too_large")
+    assert_error(http.post("/v1/scans", content=body, headers=form), 422, "invalid_input")
 
 
 def test_texts_become_vectors(http: httpx.Client) -> None:
