@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from psycopg.types.json import Jsonb
 from sqlalchemy import Column, Table
 from sqlalchemy.dialects.postgresql import JSONB
 
+from atlas.errors import InputError
+from atlas.release import check_name
+from atlas.workspace.kinds import scan_folder
 from atlas.workspace.members import member_key
 
+_MAX_KEEP_DAYS = 1_000_000
 _STATUSES = {"queued", "running", "done", "failed", "cancelled", "expired"}
 
 
@@ -40,9 +45,22 @@ def from_line(line: bytes, *, table: Table) -> dict[str, Any]:
         members: list[str] = row["members"]
         if row["member_key"] != member_key(members) or not row["n_members"] == len(members) == len(set(members)):
             raise ValueError("its key is not that of its members")
-    if table.name == "jobs" and row["status"] not in _STATUSES:
-        raise ValueError("its status is none")
+    if table.name == "jobs":
+        _check_job(row)
     return row
+
+
+def _check_job(row: Mapping[str, Any]) -> None:
+    """Raise ``ValueError`` for what no job can be: a worker that met it later could go no further."""
+    if row["status"] not in _STATUSES:
+        raise ValueError("its status is none")
+    if not 0 < row["keep_days"] <= _MAX_KEEP_DAYS:  # NaN is refused too
+        raise ValueError("its time to be kept is none")
+    try:
+        check_name(row["release"])
+        scan_folder(Path(), row["release"], row["result"] or {})
+    except InputError as error:
+        raise ValueError("its release or result has no name that could be one") from error
 
 
 def revived(row: dict[str, Any], *, table: Table) -> dict[str, Any]:

@@ -178,7 +178,11 @@ def expire(jobs: Jobs, settings: Settings, *, kinds: Mapping[str, JobKind] = KIN
 
     def remove(job: Job) -> bool:
         kind = kinds.get(job.kind)
-        folder = kind.folder(settings.home_path, job.release, job.result or {}) if kind else None
+        try:
+            folder = kind.folder(settings.home_path, job.release, job.result or {}) if kind else None
+        except InputError as error:  # such a row must not keep all others from being worked on
+            logger.warning("the expired job %s names no folder: %s", job.job_id, error.message)
+            return True
         if folder is None or not folder.is_dir():
             return True
         try:

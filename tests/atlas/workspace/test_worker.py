@@ -266,6 +266,18 @@ def test_expired_results_go_with_their_folders(place: Place, tmp_path: Path) -> 
     assert place.jobs.get(young.job_id).status == "done"
 
 
+def test_a_row_that_names_no_folder_expires_and_stops_nobody(place: Place) -> None:
+    kinds = {
+        "scan": JobKind(lambda context: {"scan": context.request["key"]}, folder=lambda home, release, result: None)
+    }
+    odd = place.submit("scan", key="../../evil")
+    place.work(**kinds)
+    with place.database.begin() as connection:
+        connection.execute(text("UPDATE app.jobs SET expires_at = now() - interval '1 s'"))
+    assert expire(place.jobs, place.settings) == 1
+    assert place.jobs.get(odd.job_id).status == "expired"
+
+
 @pytest.mark.parametrize("key", ["../../evil", "/etc", "", ".hidden", "a/b"])
 def test_a_result_never_leads_out_of_the_home(tmp_path: Path, key: str) -> None:
     with pytest.raises(InputError):
