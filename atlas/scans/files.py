@@ -137,7 +137,7 @@ def _cells(scan: Scan, terms: Sequence[str], rows: np.ndarray, members: Members)
     names = pa.array([terms[row] for row in rows], pa.string())
 
     def column(values: np.ndarray) -> pa.Array:
-        flat = np.ascontiguousarray(values[rows]).reshape(-1)
+        flat = np.ascontiguousarray(values).reshape(-1)
         return pa.array(flat, from_pandas=True)  # NaN is "not known"
 
     def repeated(values: np.ndarray) -> np.ndarray:
@@ -147,16 +147,16 @@ def _cells(scan: Scan, terms: Sequence[str], rows: np.ndarray, members: Members)
         {
             "term": names.take(pa.array(np.repeat(np.arange(rows.size), n_clusters))),
             "cluster": repeated(np.arange(n_clusters, dtype=np.int32)),
-            "effect": column(scan.measured.effects),
-            "low": column(scan.streamed.low),
-            "high": column(scan.streamed.high),
-            "p_value": column(scan.tests.cell_p),
-            "p_gaussian": column(scan.tests.cell_gaussian),
-            "q_within": column(scan.q_within),
-            "q_value": column(scan.q_cells),
+            "effect": column(scan.measured.effects[rows]),
+            "low": column(scan.streamed.low[rows]),
+            "high": column(scan.streamed.high[rows]),
+            "p_value": column(scan.tests.cell_p[rows]),
+            "p_gaussian": column(scan.tests.cell_gaussian[rows]),
+            "q_within": column(scan.q_within[rows]),
+            "q_value": column(scan.q_cells[rows]),
             "n_samples": repeated(members.sizes.astype(np.int32)),
             "n_studies": repeated(members.n_studies.astype(np.int32)),
             "descriptive": repeated(members.descriptive),
-            "share_answering": column(scan.streamed.answering / members.sizes),
+            "share_answering": column(scan.streamed.answering[rows] / members.sizes),
         }
     )

@@ -102,13 +102,15 @@ def test_a_home_without_scans_holds_those_of_the_release(shelf: ScanShelf, home:
 
 
 @pytest.mark.parametrize("term", TERMS)
-def test_a_term_is_read_from_the_part_it_lies_in(shelf: ScanShelf, scan: Scan, term: str) -> None:
+def test_a_term_is_read_from_the_part_it_lies_in(shelf: ScanShelf, toy: ToyAtlas, scan: Scan, term: str) -> None:
     assert pq.read_metadata(shelf.tables(OLDER)["clusters"]).num_row_groups == 6
     found = shelf.term(OLDER, f" {term} ")
     assert found.term.term == term
     order = np.argsort(-effect_of(scan, term))
     assert [cell.cluster for cell in found.cells] == order.tolist()
     assert [cell.effect for cell in found.cells] == pytest.approx(effect_of(scan, term)[order], abs=1e-6)
+    answering = scan.streamed.answering[TERMS.index(term)] / np.bincount(toy.clusters)
+    assert [cell.share_answering for cell in found.cells] == pytest.approx(answering[order], abs=1e-6)
     assert [cell.cluster_label for cell in found.cells] == [f"label {cluster}" for cluster in order]
 
 
