@@ -1,4 +1,4 @@
-"""Make every table of ``docs/measurements.md`` and its pages, each by the command it names.
+"""Make every table of ``docs/measurements.md``, of phrases and of places, each by the command it names.
 
 Run: make bench ARGS="--data DATA"   (about 15 minutes on 2 cores; --out to write elsewhere)
 """
@@ -19,9 +19,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 INTRODUCTION = """# Measurements
 
-Each table names the command that makes it; all of them: `make bench ARGS="--data DATA"`. Timings inform, they are of one
+Each table names the command that makes it; all of this page: `make bench ARGS="--data DATA"`. Timings inform, they are of one
 machine at one time: {machine}. Phrases against curated labels have [a page of their own](measurements-phrases.md), and so have
-[places on the map](measurements-placement.md).
+[places on the map](measurements-placement.md); [disease scans](measurements-scans.md) and
+[the service](measurements-api.md) are measured over a home at hand, each by the command its page names.
 
 `DATA` is a folder with `corpora/counts.h5` and `corpora/tpm.h5` (2,399 real samples of 68 series, ARCHS4 layout).
 """
@@ -58,7 +59,7 @@ def measure(data: Path, work: Path) -> str:
         INTRODUCTION.format(machine=machine),
         section(
             "The demo",
-            "From the packaged starter (1,522 samples): index, graph, clusters, map, keywords, labels, database, first answer.",
+            "From the packaged starter (1,522 samples): every stage from the index to the database, and the first answer.",
             shown="geo-atlas demo --no-serve --home HOME",
             body=demo(work / "demo"),
         ),

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import httpx
 import pytest
 from api_checks import TOKEN
 from fake_atlas import FakeBackend
@@ -52,6 +53,23 @@ def test_shell_examples_run(base_url: str, tmp_path: Path, monkeypatch: pytest.M
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count('"release":"one"') >= 30
+
+
+def test_readme_examples_run(base_url: str, backend: FakeBackend) -> None:
+    readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    (program,) = [one for one in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "atlas.client" in one]
+    assert ADDRESS in program
+    exec(compile(program.replace(ADDRESS, base_url), "README.md", "exec"), {})
+    (asked,) = re.findall(rf'^curl -s "{ADDRESS}(.*)"$', readme, re.MULTILINE)
+    assert httpx.get(base_url + asked).status_code == 200
+
+
+def test_readme_example_without_a_service_runs(tiny_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    (program,) = [one for one in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "atlas.atlas" in one]
+    assert program.count("~/.geo-atlas/demo") == 1
+    exec(compile(program.replace("~/.geo-atlas/demo", str(tiny_home)), "README.md", "exec"), {})
+    assert len(capsys.readouterr().out.splitlines()) == 5
 
 
 def test_every_route_is_listed_and_shown(http) -> None:  # type: ignore[no-untyped-def]
