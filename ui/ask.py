@@ -5,7 +5,7 @@ The widgets are the state while the page is open. ``restore`` puts a question in
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -119,8 +119,16 @@ def examples(phrases: Sequence[tuple[str, int]]) -> None:
             )  # fmt: skip
 
 
-def example_phrases(clusters: Sequence[Mapping[str, Any]], facets: Mapping[str, Any] | None) -> list[tuple[str, int]]:
-    """Return phrases this atlas can answer: names of clusters that several studies share, and its frequent tissues, in turn."""
+def example_phrases(
+    clusters: Sequence[Mapping[str, Any]], facets: Mapping[str, Any] | None, *, answered: Callable[[str], bool]
+) -> list[tuple[str, int]]:
+    """Return phrases this atlas can answer: names of clusters that several studies share, and its frequent tissues, in turn.
+
+    Parameters
+    ----------
+    answered
+        Whether a phrase finds anything: depositors name tissues by codes of their own, too.
+    """
     named = [
         (str(c["label"]).split(" / ")[0], int(c["n_samples"]))
         for c in clusters
@@ -130,9 +138,12 @@ def example_phrases(clusters: Sequence[Mapping[str, Any]], facets: Mapping[str, 
     found: dict[str, tuple[str, int]] = {}
     for i in range(max(len(named), len(tissues))):
         for phrases in (tissues, named):
-            if i < len(phrases) and 2 < len(phrases[i][0].strip()) <= 40:
-                found.setdefault(phrases[i][0].strip().casefold(), (phrases[i][0].strip(), phrases[i][1]))
-    return list(found.values())[:N_EXAMPLES]
+            name = phrases[i][0].strip() if i < len(phrases) else ""
+            if 2 < len(name) <= 40 and name.casefold() not in found and (phrases is named or answered(name)):
+                found[name.casefold()] = (name, phrases[i][1])
+            if len(found) == N_EXAMPLES:
+                return list(found.values())
+    return list(found.values())
 
 
 def _ask(phrase: str) -> None:

@@ -83,7 +83,7 @@ def why(service: Service, accession: str, question: Question, *, key: str, most:
         return
     st.html(
         '<p class="ga-small"><b>Why this sample:</b> what the score would lose without each gene '
-        f"(below the line: genes that speak against it). Score {found['score']:.3f}.</p>"
+        f"(blue: genes that speak against it). Score {found['score']:.3f}.</p>"
     )
     figure = gene_bars(found["genes"], found["against"], theme=parts.theme(), most=most)
     st.plotly_chart(figure, key=f"genes-{key}", config={"displayModeBar": False},

@@ -34,6 +34,8 @@ GREY = {"light": "#ccd3d9", "dark": "#39424b"}
 AGAINST = {"light": "#5b7a99", "dark": "#8fb0cf"}
 PAPER = {"light": "#ffffff", "dark": "#181715"}
 _POINTS_WEIGHED = 2_000
+_LETTER_EM = 0.48
+"""Width of a letter of the pages' typeface, which is a narrow one, in font sizes."""
 _STEPS = 24
 """Colours of the score scale on the map: more cannot be told apart."""
 
@@ -84,9 +86,11 @@ def map_figure(
         "customdata": [columns["accession"][row] for row in rows.tolist()], "text": _hovers(columns, rows),
         "hovertemplate": "%{text}<extra></extra>",
     }  # fmt: skip
+    step = max(1, len(xs) // _POINTS_WEIGHED)
     labels = place_labels(
-        columns["clusters"], canvas, points=np.column_stack([xs, ys])[:: max(1, len(xs) // _POINTS_WEIGHED)]
-    )
+        columns["clusters"], canvas, points=np.column_stack([xs, ys])[::step], owners=columns["cluster"][::step],
+        letter_em=_LETTER_EM,
+    )  # fmt: skip
     traces = [points, *_marks(columns, xs, ys, highlighted=highlighted, opened=opened, place=place, theme=theme)]
     shapes = _dots(xs[rows], ys[rows], colours, canvas, size_px=size) if light else []
     layout = _layout(canvas, height_px=height_px) | {"shapes": [*_leaders(labels, theme=theme), *shapes]}

@@ -51,7 +51,7 @@ def table(clusters: Sequence[Mapping[str, Any]], *, on_open: Callable[[int], Non
         on_select=chosen,
         selection_mode="single-row",
         column_config={
-            "Cluster": st.column_config.TextColumn(width=250),
+            "Cluster": st.column_config.TextColumn(width=236),
             "Samples": st.column_config.NumberColumn(width=62, format="localized"),
             "Series": st.column_config.NumberColumn(width=50, help="Studies the samples come from"),
             "Agreement": st.column_config.ProgressColumn(
@@ -61,7 +61,7 @@ def table(clusters: Sequence[Mapping[str, Any]], *, on_open: Callable[[int], Non
                 width=80, **_SHARE, help="How much of the cluster comes back when clustering is repeated on part of the samples"
             ),
             "Note": st.column_config.TextColumn(
-                width=92, help="single study: over 80 % of the samples come from one series, so the cluster may be that study"
+                width=108, help="mostly one study: over 80 % of the samples are of one series, so the cluster may be that study"
             ),
         },
     )  # fmt: skip
@@ -70,7 +70,7 @@ def table(clusters: Sequence[Mapping[str, Any]], *, on_open: Callable[[int], Non
 def head(detail: Mapping[str, Any]) -> None:
     """Name a cluster, and say how it came by its name."""
     summary = detail["summary"]
-    chips = ["single study"] if summary["single_study"] else []
+    chips = _of_one_study(summary)
     st.html(
         f'<h2 class="ga-name">{markup(summary["label"])} '
         + "".join(f'<span class="ga-chip">{markup(chip)}</span>' for chip in chips)
@@ -245,6 +245,13 @@ def _percent(share: float | None) -> int | None:
     return None if share is None else round(100 * share)
 
 
+def _of_one_study(cluster: Mapping[str, Any]) -> list[str]:
+    """Return the mark of a cluster that is a single study, or little else."""
+    if not cluster["single_study"]:
+        return []
+    return ["single study" if cluster["n_series"] == 1 else "mostly one study"]
+
+
 def _note(cluster: Mapping[str, Any]) -> str:
-    notes = ["single study"] if cluster["single_study"] else []
+    notes = _of_one_study(cluster)
     return ", ".join([*notes, *(["renamed"] if cluster["edited_by"] else [])])

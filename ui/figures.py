@@ -113,8 +113,9 @@ def _names(axes: Any, columns: Mapping[str, Any]) -> None:
     canvas = Canvas.around(xs, ys, width_px=width, height_px=height)
     axes.set_xlim(canvas.x_min, canvas.x_max)
     axes.set_ylim(canvas.y_min, canvas.y_max)
-    points = np.column_stack([xs, ys])[:: max(1, len(xs) // 2_000)]
-    for label in place_labels(columns["clusters"], canvas, points=points, font_px=10):
+    step = max(1, len(xs) // 2_000)
+    points, owners = np.column_stack([xs, ys])[::step], columns["cluster"][::step]
+    for label in place_labels(columns["clusters"], canvas, points=points, owners=owners, font_px=10):
         if label.leader is not None:
             axes.plot(
                 [label.x, label.leader[0]], [label.y, label.leader[1]], color=AGAINST["light"], linewidth=0.4, zorder=0

@@ -17,6 +17,10 @@ _SHIFTS = (
 )  # fmt: skip
 _FAR_PX = 30.0
 """From this distance on a line must say whose a label is."""
+_MISLEADS = 12
+"""Points a label may cover rather than stand nearer to another cluster than to its own."""
+_BESIDE_PX = 8.0
+"""Within it a label stands at its own cluster, whatever else is near."""
 
 Box = tuple[float, float, float, float]
 
@@ -97,33 +101,41 @@ def place_labels(
     canvas: Canvas,
     *,
     points: np.ndarray | Sequence[tuple[float, float]] = (),
+    owners: np.ndarray | Sequence[int] | None = None,
     reserved: Sequence[Box] = (),
     font_px: int = 11,
+    letter_em: float = 0.58,
 ) -> list[Label]:
     """Place cluster labels greedily, largest cluster first; one that finds no free place is left out.
 
-    Of the free places at, above, below and beside a cluster's centre a label takes the one that covers the fewest points.
+    Of the free places at, above, below and beside a cluster's centre a label takes the one that covers the fewest points; where
+    it would stand nearer to another cluster's points than to its own, that counts like several covered ones.
 
     Parameters
     ----------
     points
         Map positions that labels should leave visible.
+    owners
+        The cluster of each point, if it is known.
     reserved
         Boxes in pixels (left, bottom, right, top) that no label may enter.
+    letter_em
+        Width of a letter, in font sizes: what a wide typeface takes.
     """
     pixels = canvas.pixels(np.asarray(points, dtype=np.float64).reshape(-1, 2))
+    own = None if owners is None else np.asarray(owners)
     taken: list[Box] = list(reserved)
     placed: list[Label] = []
     for cluster in sorted(clusters, key=lambda c: (-c["n_samples"], c["cluster"])):
         lines = _wrap(str(cluster["label"]))
-        half_w = max(map(len, lines)) * font_px * 0.29 + 4
+        half_w = max(map(len, lines)) * font_px * letter_em / 2 + 4
         half_h = len(lines) * font_px * 0.65 + 3
         centre = canvas.pixel(cluster["x"], cluster["y"])
         boxes = [_inside(canvas, centre, shift, half_w=half_w, half_h=half_h) for shift in _SHIFTS]
         free = [i for i, box in enumerate(boxes) if not any(_overlap(box, other) for other in taken)]
         if free:
-            at = min(free, key=lambda i: _n_covered(boxes[i], pixels))  # the first of equals
-            best = boxes[at]
+            mine = None if own is None else own == cluster["cluster"]
+            best = min((boxes[i] for i in free), key=lambda box: _cost(box, pixels, mine=mine))  # the first of equals
             taken.append(best)
             x, y = canvas.point((best[0] + best[2]) / 2, (best[1] + best[3]) / 2)
             leader = (float(cluster["x"]), float(cluster["y"])) if _gap(best, centre) >= _FAR_PX else None
@@ -152,6 +164,18 @@ def _inside(
     x = min(max(x, half_w), max(half_w, canvas.width_px - half_w))
     y = min(max(y, half_h), max(half_h, canvas.height_px - half_h))
     return (x - half_w, y - half_h, x + half_w, y + half_h)
+
+
+def _cost(box: Box, pixels: np.ndarray, *, mine: np.ndarray | None) -> int:
+    """Return how bad a place is, in points covered."""
+    covered = _n_covered(box, pixels)
+    if mine is None or not mine.any() or mine.all():
+        return covered
+    across = np.maximum(np.maximum(box[0] - pixels[:, 0], pixels[:, 0] - box[2]), 0.0)
+    upwards = np.maximum(np.maximum(box[1] - pixels[:, 1], pixels[:, 1] - box[3]), 0.0)
+    gaps = np.hypot(across, upwards)
+    own = float(gaps[mine].min())
+    return covered + (_MISLEADS if own > _BESIDE_PX and float(gaps[~mine].min()) < own else 0)
 
 
 def _n_covered(box: Box, pixels: np.ndarray) -> int:

@@ -63,7 +63,10 @@ def _start_list(service: Service) -> None:
     name = str(st.session_state.get("own-name") or "").strip() or None
     _start(service, terms=list(found.terms), name=name)
     if found.n_duplicates:
-        st.session_state["scan-note"] = f"{found.n_duplicates:,} repeated terms are scanned once."
+        several = found.n_duplicates > 1
+        st.session_state["scan-note"] = (
+            f"{found.n_duplicates:,} repeated term{'s are' if several else ' is'} scanned once."
+        )
 
 
 def _start_vocabulary(service: Service) -> None:

@@ -51,15 +51,17 @@ def heat_map(grid: Grid, *, key: str, descriptive: Collection[int], selected: Co
         if data:
             on_term(str(data[0]))
 
-    st.plotly_chart(
-        figure,
-        key=key,
-        theme=None,
-        on_select=pressed,
-        selection_mode="points",
-        alt=f"Heat map of {len(grid.terms)} terms by {len(grid.clusters)} clusters; the table of terms has the same figures",
-        config={"displaylogo": False, "displayModeBar": False},
-    )
+    # A small window scrolls what was laid out for a large one.
+    with st.container(key="heat-phone" if narrow else "heat-wide"):
+        st.plotly_chart(
+            figure,
+            key=key,
+            theme=None,
+            on_select=pressed,
+            selection_mode="points",
+            alt=f"Heat map of {len(grid.terms)} terms by {len(grid.clusters)} clusters; the table of terms has the same figures",
+            config={"displaylogo": False, "displayModeBar": False},
+        )
     st.caption(
         "Colour: how far the samples of a cluster lie above (orange) or below (blue) the atlas' mean answer to the term, in "
         "standard deviations. Dot: q < .05; ring: q < .05 for a question about that term alone. Bold: the term stands out. "

@@ -78,7 +78,9 @@ def sentence(error: AtlasHTTPError, *, url: str) -> str:
         return f"What answers at {url} is not an atlas service. Check GEO_ATLAS_API_URL."
     if error.code == "database_unavailable":
         return "Word search needs the database, which does not answer right now. Search by meaning works meanwhile; or try again."
-    if near := error.details.get("near_matches"):
+    if error.code == "unauthorized":
+        return "That is not the administrator's token of this service. Whoever runs the service knows it."
+    if (near := error.details.get("near_matches")) and "Near: " not in error.message:
         return f"{error.message} Near: {', '.join(map(str, near[:5]))}."
     reference = f" (request {error.request_id})" if error.status >= 500 and error.request_id else ""
     return f"{error.message}{reference}"

@@ -11,7 +11,7 @@ import streamlit as st
 from pages_api import TISSUES, FakeAtlas, fake_api
 from streamlit.testing.v1 import AppTest
 
-from ui import compare, hits
+from ui import ask, compare, hits
 from ui.service import api_url
 
 PAGE = Path(importlib.util.find_spec("ui").submodule_search_locations[0]) / "app.py"  # type: ignore[union-attr,index]
@@ -63,8 +63,15 @@ def test_examples_are_names_this_atlas_holds_with_their_counts(monkeypatch: pyte
         assert button.help == f"{(atlas.group == TISSUES.index(phrase)).sum()} samples carry this name"
         button.click().run()
         assert not page.exception
-        assert atlas.asked == [phrase]
+        assert atlas.asked[-1] == phrase
         assert page.text_input(key="q").value == phrase
+
+
+def test_no_example_finds_nothing() -> None:
+    clusters = [{"label": "NK cells / T cells", "n_samples": 9, "n_series": 3, "single_study": False}]
+    facets = {"tissue": [{"value": "coadread", "n": 92}, {"value": "retina", "n": 4}]}
+    phrases = ask.example_phrases(clusters, facets, answered=lambda phrase: phrase != "coadread")
+    assert phrases == [("NK cells", 9), ("retina", 4)]
 
 
 def test_hits_are_a_table_in_order(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,8 +87,9 @@ def measured(release: Mapping[str, Any]) -> list[str]:
     said = []
     if recall := _note(release, "build_index", "recall"):
         worst = min(recall.values())
+        part = "all" if worst >= 0.9995 else f"at least {100 * worst:.1f} %"
         said.append(
-            f"Search returns {100 * worst:.1f} % of the true nearest samples or more, measured on "
+            f"Search returns {part} of the true nearest samples, measured on "
             f"{_note(release, 'build_index', 'n_queries', of='phrases') or 0:,} phrases and "
             f"{_note(release, 'build_index', 'n_queries', of='rows') or 0:,} samples; scores themselves are exact."
         )

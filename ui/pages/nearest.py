@@ -235,7 +235,7 @@ def _answer(
         views.empty("No sample is left.", "Leave out fewer series.", icon=":material/filter_alt_off:")
         return
     columns = service.ask(Client.map)
-    lists, place = st.columns([3, 2], gap="medium")
+    lists, place = st.columns([5, 3], gap="medium")
     with lists:
         names = [f"Samples ({len(found)})", f"Series ({len(answer['series'])})", f"Keywords ({len(keywords)})"]
         for tab, name in zip(st.tabs(names), ("samples", "series", "keywords"), strict=True):

@@ -47,7 +47,7 @@ def _ask_for_one() -> str:
     """Draw the box for an accession, on a line with what the page is."""
     views.heading("Sample", "What its depositors wrote, where it lies, what it resembles, and what is like it.")
     st.text_input(
-        "Accession of a sample", key="sample-name", max_chars=80, placeholder="GSM4216051", icon=":material/science:",
+        "Accession of a sample", key="sample-name", max_chars=80, placeholder="e.g. GSM4216051", icon=":material/science:",
         label_visibility="collapsed",
     )  # fmt: skip
     return str(st.session_state.get("sample-name") or "").strip()

@@ -28,7 +28,7 @@ def page(service: Service, release: dict[str, Any]) -> None:
     facets = _facets(service, asked)
     ask.draw(asked, facets=facets)
     question = _shown()
-    ask.examples(ask.example_phrases(service.ask(Client.clusters), _facets(service, Question())))
+    ask.examples(_examples(service))
     address.write("search", question.to_query(), release=service.release)
     st.session_state["last question"] = question
     if question.versus and question.phrase:
@@ -130,6 +130,16 @@ def _welcome(
             service.ask(Client.map), key="map", title="Map of the atlas", opened=question.opened or None, height_px=560,
             width_px=680, on_open=_open,
         )  # fmt: skip
+
+
+def _examples(service: Service) -> list[tuple[str, int]]:
+    def answered(phrase: str) -> bool:
+        try:
+            return not service.ask(Client.search, phrase, k=1)["no_match"]
+        except AtlasHTTPError:
+            return True  # an example more is no harm, the page tells what is wrong when it is asked
+
+    return ask.example_phrases(service.ask(Client.clusters), _facets(service, Question()), answered=answered)
 
 
 def _facets(service: Service, question: Question) -> Mapping[str, Any] | None:

@@ -23,7 +23,7 @@ def page(service: Service, release: dict[str, Any]) -> None:
         st.session_state["series-name"] = address.read("accession")[:80] or st.session_state.get("last series", "")
     views.heading("Series", "The samples of one study: what they are, and where their expression puts them.")
     st.text_input(
-        "Accession of a series", key="series-name", max_chars=80, placeholder="GSE141910", icon=":material/dataset:",
+        "Accession of a series", key="series-name", max_chars=80, placeholder="e.g. GSE141910", icon=":material/dataset:",
         label_visibility="collapsed",
     )  # fmt: skip
     name = str(st.session_state.get("series-name") or "").strip()
