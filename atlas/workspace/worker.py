@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from atlas.answers import Job
-from atlas.errors import AtlasError, InputError, ResourceError
+from atlas.errors import AtlasError, InputError, NotFoundError, ResourceError
 from atlas.settings import Settings
 from atlas.workspace.jobs import Jobs
 from atlas.workspace.kinds import KINDS, SCANS, JobContext, JobKind
@@ -248,6 +248,11 @@ class _Bench:
                 logger.error("job %s failed", leased.job_id, exc_info=error)
                 failure = AtlasError("The job failed for a reason that only the worker's log tells.")
                 failure.code = "internal"
+        if failure is not None and self._removed(leased.release):  # whatever it failed at, this is why
+            failure = NotFoundError(
+                f"Release {leased.release!r} was removed while the job ran. Start it again on one that is there.",
+                details={"release": leased.release},
+            )
         self._used_at = time.monotonic()
         _until_told(lambda: self._report(leased, result, failure, stop), stop=stop)
 
@@ -303,6 +308,11 @@ class _Bench:
             self._let_go()
             self._atlas = Atlas.open(self._settings, release=release)
         return self._atlas
+
+    def _removed(self, release: str) -> bool:
+        """Whether a release that was opened for a job is gone from the disk."""
+        atlas = self._atlas
+        return atlas is not None and atlas.release.name == release and not atlas.release.folder.is_dir()
 
     def _let_go(self) -> None:
         if self._atlas is not None:

@@ -11,7 +11,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from catalog_fixtures import scratch_database, url_of
@@ -392,3 +393,24 @@ def test_a_release_that_is_gone_fails_the_job(place: Place) -> None:
     error = place.jobs.get(job.job_id).error
     assert error is not None
     assert error["code"] == "not_found"
+
+
+def test_a_release_removed_under_a_job_is_named_as_the_reason(place: Place, tmp_path: Path) -> None:
+    folder = tmp_path / "releases" / "tiny"
+
+    def read(context: JobContext) -> dict[str, Any]:
+        folder.rmdir()
+        raise FileNotFoundError(2, "No such file or directory", str(folder / "communities.parquet"))
+
+    place.submit()
+    with worker._Bench(place.settings, {"test": JobKind(read)}) as bench:
+        folder.mkdir(parents=True)
+        release = SimpleNamespace(name="tiny", folder=folder)
+        bench._atlas = cast("Any", SimpleNamespace(release=release, close=lambda: None))
+        leased = place.jobs.take("w")
+        assert leased is not None
+        bench.carry_out(leased, stop=threading.Event())
+    error = place.jobs.get(leased.job_id).error
+    assert error is not None
+    assert (error["code"], error["details"]) == ("not_found", {"release": "tiny"})
+    assert "was removed while the job ran" in error["message"]
