@@ -50,16 +50,33 @@ class Background:
 
     @classmethod
     def embed(
-        cls, model: JointModel, *, caches: Sequence[Path], progress: Callable[[int], None] | None = None
+        cls,
+        model: JointModel,
+        *,
+        caches: Sequence[Path],
+        cut: float = SAME_IDEA,
+        progress: Callable[[int], None] | None = None,
     ) -> Background:
-        """Embed the packaged vocabularies under the scan templates, and keep distinct ideas."""
+        """Embed the packaged vocabularies under the scan templates, and keep distinct ideas.
+
+        Parameters
+        ----------
+        model
+            Its text tower embeds.
+        caches
+            Folders of terms embedded before.
+        cut
+            Of texts with at least this cosine one is kept; above 1 all are.
+        progress
+            Told the number of texts embedded since the last call.
+        """
         named: dict[str, set[str]] = {}
         for library, path in packaged_vocabularies().items():
             for term in read_terms(path).terms:
                 named.setdefault(readable_term(term), set()).add(library)
         texts = sorted(named)
         vectors = unit(embed_terms(model, texts, templates=SCAN_TEMPLATES, caches=caches, progress=progress))
-        kept = distinct_ideas(vectors)
+        kept = distinct_ideas(vectors, cut=cut)
         return cls(
             tuple(texts[row] for row in kept), tuple(tuple(sorted(named[texts[row]])) for row in kept), vectors[kept]
         )

@@ -119,3 +119,9 @@ def test_progress_ends_at_one_and_its_error_ends_the_work(toy: ToyAtlas) -> None
 
     with pytest.raises(AtlasError, match="stop"):
         sweep(toy.store, toy.ground, terms, background=background, progress=stop)
+
+
+def test_a_cut_above_one_keeps_every_text() -> None:
+    vectors = unit(np.repeat(np.eye(DIM)[:3], 4, axis=0))
+    assert distinct_ideas(vectors, cut=2.0).tolist() == list(range(12))
+    assert len(distinct_ideas(vectors, cut=0.85)) == 3
