@@ -81,7 +81,7 @@ def fetch_library(
         )
     with httpx.Client(base_url=base_url.rstrip("/"), timeout=timeout_s, follow_redirects=True) as client:
 
-        def attempt(task: Callable[[], _Result]) -> _Result:
+        def attempt(ask: Callable[[], _Result]) -> _Result:
             policy = Retrying(
                 stop=stop_after_attempt(attempts),
                 wait=wait_exponential(multiplier=wait_s, max=30.0),
@@ -89,7 +89,7 @@ def fetch_library(
                 before_sleep=_say_again,
                 reraise=True,
             )
-            return policy(task)
+            return policy(ask)
 
         expected = _expected_terms(library, lambda: attempt(lambda: _get(client, "/datasetStatistics", {})))
         text = attempt(lambda: _get_library(client, library, expected))
