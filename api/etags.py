@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 
 from fastapi import Request
@@ -17,6 +18,14 @@ class Origin:
     release: str
     content_key: str
     edits: str
+
+
+_OWN_LIST = re.compile(r"[0-9a-f]{16}")
+
+
+def lasts(scan: str | None) -> bool:
+    """Whether a sweep is the release's own: that of a person's list goes after its time, and may return with another title."""
+    return scan is None or _OWN_LIST.fullmatch(scan) is None
 
 
 def tag_of(request: Request, origin: Origin, *, media: str, packed: bool) -> str:

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import TypeAdapter
 
 from api.deps import AtlasDep, GatesDep, SettingsDep, answer
+from api.etags import lasts
 from api.examples import MAP
 from api.openapi import tables
 from api.protocols import OpenAtlas
@@ -44,7 +45,7 @@ async def columns(
             return atlas.map(text, plus=query.plus, minus=query.minus)
         return atlas.map(scores=_scores(atlas, query.scan, query.term))
 
-    return await answer(request, gates.questions, schema=_SCHEMA, ask=ask, table=True, lasting=True)
+    return await answer(request, gates.questions, schema=_SCHEMA, ask=ask, table=True, lasting=lasts(query.scan))
 
 
 def _scores(atlas: OpenAtlas, scan: str, term: str | None) -> np.ndarray:

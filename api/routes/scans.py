@@ -9,6 +9,7 @@ from pydantic import TypeAdapter
 
 from api.auth import PrivilegedDep, client_name
 from api.deps import AtlasDep, BackendDep, GatesDep, SettingsDep, answer, read_json, render
+from api.etags import lasts
 from api.examples import JOB, SCAN, SCAN_MATRIX, SCAN_SAMPLES, SCAN_TERM, SCANS, VOCABULARIES
 from api.limits import JSON_MAX_BYTES
 from api.openapi import accepted, json_body, tables
@@ -118,7 +119,7 @@ async def report(
 ) -> Response:
     """Return a sweep: its terms, best first, and the best terms of each cluster. As a table: the terms."""
     return await answer(
-        request, gates.questions, schema=_REPORT, ask=lambda: atlas.scans.report(name), table=True, lasting=True
+        request, gates.questions, schema=_REPORT, ask=lambda: atlas.scans.report(name), table=True, lasting=lasts(name)
     )
 
 
@@ -133,7 +134,12 @@ async def term(
 ) -> Response:
     """Return one term of a sweep in every cluster, best first."""
     return await answer(
-        request, gates.questions, schema=_TERM, ask=lambda: atlas.scans.term(name, term), table=True, lasting=True
+        request,
+        gates.questions,
+        schema=_TERM,
+        ask=lambda: atlas.scans.term(name, term),
+        table=True,
+        lasting=lasts(name),
     )
 
 
@@ -148,7 +154,7 @@ async def matrix(
         schema=_MATRIX,
         ask=lambda: atlas.scans.matrix(name, max_terms=query.max_terms),
         table=True,
-        lasting=True,
+        lasting=lasts(name),
     )
 
 
@@ -158,7 +164,12 @@ async def samples(
 ) -> Response:
     """Return of each sample the sum of z over the terms, and its percentile among sums of equally many random terms."""
     return await answer(
-        request, gates.questions, schema=_SAMPLES, ask=lambda: atlas.scans.samples(name), table=True, lasting=True
+        request,
+        gates.questions,
+        schema=_SAMPLES,
+        ask=lambda: atlas.scans.samples(name),
+        table=True,
+        lasting=lasts(name),
     )
 
 

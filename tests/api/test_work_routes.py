@@ -9,7 +9,7 @@ import httpx
 import pytest
 from api_checks import AS_ADMINISTRATOR, TOKEN, assert_error, assert_named
 from api_server import served
-from fake_atlas import FakeAtlas, FakeBackend
+from fake_atlas import FakeAtlas, FakeBackend, FakeRelease
 from fake_workspace import TERMS
 from pydantic import TypeAdapter
 
@@ -271,6 +271,22 @@ def test_answer_that_outlived_an_edit_has_no_validator(http: httpx.Client, backe
     assert answered.status_code == 200
     assert "etag" not in answered.headers
     assert "etag" in http.get("/v1/search?q=heart").headers
+
+
+def test_sweep_of_a_persons_list_has_no_validator_for_it_may_be_removed(
+    http: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf = type(FakeAtlas(FakeRelease("one")).scans)
+    for name in ("report", "term", "matrix", "samples"):
+        real = getattr(shelf, name)
+        asked = lambda self, name, *more, real=real, **options: real(self, "omim_expanded", *more, **options)  # noqa: E731
+        monkeypatch.setattr(shelf, name, asked)
+    for rest in ("", "/terms/epilepsy", "/matrix", "/samples"):
+        for name, kept in (("omim_expanded", True), ("0123456789abcdef", False)):
+            response = http.get(f"/v1/scans/{name}{rest}")
+            assert (response.status_code, "etag" in response.headers) == (200, kept)
+    assert "etag" in http.get("/v1/map?scan=omim_expanded").headers
+    assert "etag" not in http.get("/v1/map?scan=0123456789abcdef").headers
 
 
 def test_question_may_be_two_mebibytes_and_a_list_of_terms_sixteen(http: httpx.Client) -> None:
