@@ -122,9 +122,9 @@ class ScanShelf:
             terms=tuple(terms[rows]),
             clusters=tuple(int(one) for one in columns),
             cluster_labels=tuple(labels.get(int(one), "") for one in columns),
-            effects=tuple(tuple(_rounded(one, 4) for one in row) for row in picked["effect"]),
-            q_values=tuple(tuple(None if np.isnan(one) else float(one) for one in row) for row in picked["q_value"]),
-            q_within=tuple(tuple(float(one) for one in row) for row in picked["q_within"]),
+            effects=tuple(map(tuple, np.round(picked["effect"], 4).tolist())),
+            q_values=tuple(tuple(None if one != one else one for one in row) for row in picked["q_value"].tolist()),
+            q_within=tuple(map(tuple, picked["q_within"].tolist())),
         )
 
     def samples(self, name: str) -> ScanSamples:

@@ -185,3 +185,13 @@ def test_similar_rows_stand_beside_each_other() -> None:
     assert abs(order.index(0) - order.index(2)) == abs(order.index(1) - order.index(3)) == 1
     assert similar_order(values[:2]).tolist() == [0, 1]
     assert similar_order(values[:0]).tolist() == []
+
+
+def test_q_that_is_not_known_is_none_in_the_matrix(shelf: ScanShelf, scan: Scan) -> None:
+    matrix = shelf.matrix(OLDER)
+    for term, q_values, q_within in zip(matrix.terms, matrix.q_values, matrix.q_within, strict=True):
+        row = TERMS.index(term)
+        expected = [scan.q_cells[row, cluster] for cluster in matrix.clusters]
+        assert q_values == tuple(None if np.isnan(one) else one for one in expected)
+        assert q_within == pytest.approx([scan.q_within[row, cluster] for cluster in matrix.clusters])
+    assert not scan.selected.all()
