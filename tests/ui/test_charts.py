@@ -55,6 +55,15 @@ def test_label_steps_aside_for_the_points_of_its_cluster() -> None:
     assert (label.x, label.y) == pytest.approx((5.0, 5.0))
 
 
+def test_label_stands_nearer_to_its_own_cluster_than_to_another() -> None:
+    canvas = Canvas(0.0, 10.0, 0.0, 10.0, 400, 400)
+    points, owners = [(1.5, 5.0), (7.5, 5.0)], [1, 2]
+    (unaware,) = place_labels([cluster(1, 5.0, 5.0, label="skin")], canvas, points=points)
+    (label,) = place_labels([cluster(1, 5.0, 5.0, label="skin")], canvas, points=points, owners=owners)
+    assert (unaware.x, unaware.y) == (5.0, 5.0)
+    assert label.x < 5.0
+
+
 def test_no_label_enters_a_reserved_corner() -> None:
     canvas = Canvas(0, 10, 0, 10, width_px=600, height_px=400)
     corner = (400.0, 0.0, 600.0, 60.0)
