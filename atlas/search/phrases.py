@@ -289,18 +289,20 @@ def _no_match(query: Query, unmatched: list[str]) -> bool:
     return bool(wanted) and len(unmatched) == len(wanted)
 
 
-def _outweighed(opened: Opened, query: Query, *, rows: np.ndarray, allowed: np.ndarray | None) -> str | None:
-    """Say so where the hits answer the wanted parts less than half as well as the best samples for these alone do.
+def _outweighed(opened: Opened, query: Query, *, n_hits: int, allowed: np.ndarray | None) -> str | None:
+    """Say so where the best samples answer the wanted parts less than half as well as the best samples for these alone do.
 
-    "heart failure" and "ischemic" share the heart: taken away whole, the one takes the other along.
+    "heart failure" and "ischemic" share the heart: taken away whole, the one takes the other along. Both lists are those of
+    relevance alone: hits spread over series answer less well without any part being to blame.
     """
     wanted = [(one.vector, factor) for one, factor in zip(query.parts, query.factors, strict=True) if factor > 0]
-    if not rows.size or len(wanted) in (0, len(query.parts)):
+    if not n_hits or len(wanted) in (0, len(query.parts)):
         return None
     vector = combine([one for one, _ in wanted], np.array([factor for _, factor in wanted]))
-    best = opened.index.search(vector, min(rows.size, _COMPARED), allowed=allowed).scores[0]
+    depth = min(n_hits, _COMPARED)
+    best = opened.index.search(vector, depth, allowed=allowed).scores[0]
     usual = float(opened.moments.mean @ vector.astype(np.float64))
-    found = opened.store.exact_scores(vector, rows[:_COMPARED])
+    found = opened.store.exact_scores(vector, opened.index.search(query.vector, depth, allowed=allowed).rows[0])
     if float(found.mean()) - usual >= (float(best.mean()) - usual) / 2:
         return None
     heaviest = query.parts[int(np.argmin(query.factors))].part
@@ -330,7 +332,7 @@ def _remark(
     else:
         sentence = NO_MATCH if len(query.parts) == 1 else NO_MATCH_PART
         remarks += [sentence.format(phrase=phrase[:80]) for phrase in unmatched]
-        remarks += filter(None, [_outweighed(opened, query, rows=rows, allowed=allowed)])
+        remarks += filter(None, [_outweighed(opened, query, n_hits=n_hits, allowed=allowed)])
     if 0 < n_hits < ask.k and ask.spread.per_series is not None:
         remarks.append(f"At most {ask.spread.per_series} of each series leave {n_hits} hits.")
     symbols = opened.symbols
