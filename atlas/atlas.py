@@ -32,11 +32,12 @@ from atlas.answers import (
 )
 from atlas.catalog.filters import SampleFilter
 from atlas.errors import InputError
+from atlas.opened.categories import most_frequent, shares
 from atlas.opened.clusters import N_SHARES
 from atlas.opened.parts import Opened
 from atlas.release import Home, Release
 from atlas.search.diversity import Spread
-from atlas.search.facets import count_facets, most_frequent, shares
+from atlas.search.facets import count_facets
 from atlas.search.hits import make_hits
 from atlas.search.nearest import search_expression, similar_samples
 from atlas.search.phrases import Ask, read_query, read_sides, search_parts, search_text, vector_of

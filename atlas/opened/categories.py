@@ -5,12 +5,15 @@ Counting, filtering and listing then work on (n,) int32 arrays, whatever the num
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from atlas.answers import Share
 
 
 @dataclass(frozen=True)
@@ -124,3 +127,20 @@ class Memberships:
         order = self.owners[np.argsort(self.codes, kind="stable")]
         counts = np.bincount(self.codes, minlength=len(self.values))
         return order, np.concatenate([[0], np.cumsum(counts)])
+
+
+def most_frequent(values: Sequence[str], counts: np.ndarray, *, limit: int) -> list[tuple[str, int]]:
+    """Return the values that occur most often with their counts, ties by value; empty and absent ones are left out."""
+    counts = counts.copy()
+    counts[[i for i, value in enumerate(values) if not value]] = 0
+    present = np.flatnonzero(counts)
+    if present.size > limit:  # sort no more than can be listed: there may be as many values as samples
+        least = np.partition(counts[present], present.size - limit)[present.size - limit]
+        present = present[counts[present] >= least]
+    named = [(values[i], int(counts[i])) for i in present.tolist()]
+    return sorted(named, key=lambda pair: (-pair[1], pair[0]))[:limit]
+
+
+def shares(pairs: Sequence[tuple[str, int]], total: int) -> tuple[Share, ...]:
+    """Return counted values with their share of ``total`` samples."""
+    return tuple(Share(value, n, round(n / max(total, 1), 4)) for value, n in pairs)

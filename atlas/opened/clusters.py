@@ -16,9 +16,9 @@ import numpy as np
 
 from atlas.answers import ClusterDetail, ClusterSummary, Hit, Keyword, LabelEdit, LabelQuality
 from atlas.errors import NotFoundError
+from atlas.opened.categories import most_frequent, shares
 from atlas.opened.samples import SampleTable
 from atlas.release import Release
-from atlas.search.facets import most_frequent, shares
 from atlas.vectors.store import VectorStore
 
 N_SHARES = 20

@@ -11,10 +11,10 @@ import numpy as np
 from atlas.catalog.filters import EXACT_FIELDS, FilterColumns, SampleFilter
 from atlas.errors import ArtifactError
 from atlas.opened.clusters import ClusterTable
+from atlas.opened.listing import Listing
 from atlas.opened.samples import SampleTable
 from atlas.opened.terms import TermTable
 from atlas.release import Release
-from atlas.search.listing import Listing
 from atlas.settings import Settings
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from atlas.errors import ArtifactError, NotFoundError
 from atlas.opened.categories import Categories, Memberships
 from atlas.opened.names import ClusterNames
 from atlas.release import Release
-from atlas.search.queries import storable
+from atlas.texts import valid_utf8
 
 CATEGORICAL = ("tissue", "source_name", "organism", "unit", "molecule", "id_kind")
 """Columns with few distinct values."""
@@ -79,7 +79,7 @@ class SampleTable:
         NotFoundError
             With the nearest accessions of the atlas in ``details['near_matches']``.
         """
-        wanted = storable(accession.strip())
+        wanted = valid_utf8(accession.strip())
         found = self.find(wanted)
         if found is None:
             raise _unknown(wanted, "is not a sample", among=self.table["sample_id"].to_pylist())
@@ -87,7 +87,7 @@ class SampleTable:
 
     def find(self, accession: str) -> int | None:
         """Return the row of a sample, or ``None``; one that is spelled just so goes before one that differs in case."""
-        accession = storable(accession)
+        accession = valid_utf8(accession)
         upper, order = self._by_accession
         wanted = pc.utf8_upper(pa.scalar(accession)).as_py()
         place = _first_at_least(upper, wanted)
@@ -123,7 +123,7 @@ class SampleTable:
 
     def rows_of_series(self, series: str) -> np.ndarray:
         """Return the rows whose samples belong to ``series``, (n,) int64, ascending."""
-        return self.series.rows_of(storable(series))
+        return self.series.rows_of(valid_utf8(series))
 
     def members(self, cluster: int) -> np.ndarray:
         """Return the rows of a cluster, (n,) int64, ascending; empty if there is no such cluster."""

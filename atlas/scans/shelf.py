@@ -32,7 +32,7 @@ from atlas.errors import ArtifactError, NotFoundError
 from atlas.release import Release
 from atlas.scans.files import TABLES, read_summary
 from atlas.scans.ground import over
-from atlas.search.queries import storable
+from atlas.texts import valid_utf8
 from atlas.vectors.store import VectorStore
 
 logger = logging.getLogger(__name__)
@@ -181,7 +181,7 @@ class ScanShelf:
     def _find(self, folder: Path, name: str, term: str) -> tuple[int, dict[str, Any]]:
         """Return row and record of a term."""
         table = _read(folder, "terms")
-        wanted = storable(" ".join(term.split()))
+        wanted = valid_utf8(" ".join(term.split()))
         row = pc.index(table["term"], wanted).as_py()
         if row < 0:
             row = pc.index(pc.utf8_lower(table["term"]), wanted.lower()).as_py()

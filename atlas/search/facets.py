@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from atlas.answers import FacetCounts, FacetValue, Share
+from atlas.answers import FacetCounts, FacetValue
 from atlas.catalog.filters import SampleFilter
 from atlas.errors import InputError
+from atlas.opened.categories import most_frequent
 from atlas.opened.samples import SampleTable
 
 FACETS = ("tissue", "organism", "series", "cluster", "unit", "molecule", "id_kind")
@@ -66,20 +67,3 @@ def _values(samples: SampleTable, facet: str, *, mask: np.ndarray | None, limit:
         return tuple(FacetValue(value, n, samples.series_title(value) or None) for value, n in found)
     column = samples.categories(facet)
     return tuple(FacetValue(value, n) for value, n in most_frequent(column.values, column.counts(mask), limit=limit))
-
-
-def most_frequent(values: Sequence[str], counts: np.ndarray, *, limit: int) -> list[tuple[str, int]]:
-    """Return the values that occur most often with their counts, ties by value; empty and absent ones are left out."""
-    counts = counts.copy()
-    counts[[i for i, value in enumerate(values) if not value]] = 0
-    present = np.flatnonzero(counts)
-    if present.size > limit:  # sort no more than can be listed: there may be as many values as samples
-        least = np.partition(counts[present], present.size - limit)[present.size - limit]
-        present = present[counts[present] >= least]
-    named = [(values[i], int(counts[i])) for i in present.tolist()]
-    return sorted(named, key=lambda pair: (-pair[1], pair[0]))[:limit]
-
-
-def shares(pairs: Sequence[tuple[str, int]], total: int) -> tuple[Share, ...]:
-    """Return counted values with their share of ``total`` samples."""
-    return tuple(Share(value, n, round(n / max(total, 1), 4)) for value, n in pairs)

@@ -11,6 +11,7 @@ from typing import Literal
 from atlas.answers import QueryPart
 from atlas.errors import InputError
 from atlas.settings import Settings
+from atlas.texts import valid_utf8
 
 _ACCESSION = re.compile(
     r"(GSM|GSE|SR[APRSX]|ER[APRSX]|DR[APRSX]|SAM[NED][A-Z]?|PRJ[NED][A-Z])\d+|E-[A-Z]{4}-\d+|TCGA-\w{2,4}(-\w+)*|MADE:.+",
@@ -39,7 +40,7 @@ def read_phrase(raw: str, settings: Settings) -> Phrase:
     InputError
         If nothing is left after trimming, or it is longer than ``query_max_chars``.
     """
-    text = " ".join(storable(raw).replace("\x00", " ").split())
+    text = " ".join(valid_utf8(raw).replace("\x00", " ").split())
     if not text:
         raise InputError("The phrase is empty. Type what to look for, e.g. cardiomyopathy.")
     if len(text) > settings.query_max_chars:
@@ -48,11 +49,6 @@ def read_phrase(raw: str, settings: Settings) -> Phrase:
             details={"seen": len(text), "expected": settings.query_max_chars},
         )
     return Phrase(text, "accession" if _ACCESSION.fullmatch(text) else "text")
-
-
-def storable(text: str) -> str:
-    """Return text with each half of a surrogate pair as "?": a shell hands over bytes that are no UTF-8 in this way."""
-    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def check_k(k: int, settings: Settings) -> int:
@@ -89,7 +85,7 @@ def read_part(raw: str, sign: Literal[1, -1] = 1) -> QueryPart:
             "To have less of something, give it as a minus part.",
             details={"seen": str(weight), "maximum": MAX_WEIGHT},
         )
-    value = " ".join(storable(value).split())
+    value = " ".join(valid_utf8(value).split())
     return QueryPart("sample" if _ACCESSION.fullmatch(value) else "text", value, sign * weight)
 
 

@@ -15,9 +15,9 @@ from sample_tables import sample_table
 from atlas.answers import FacetCounts
 from atlas.catalog.filters import SampleFilter
 from atlas.errors import InputError
+from atlas.opened.listing import SORTS, Listing
 from atlas.opened.samples import SampleTable
 from atlas.search.facets import FACETS, count_facets
-from atlas.search.listing import SORTS, Listing
 
 RNG = np.random.default_rng(3)
 ROWS: list[dict[str, Any]] = [
