@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import streamlit as st
 
 from ui import downloads, parts
-from ui.text import markup, shorten
+from ui.text import as_markdown, markup, shorten
 
 METHODS = {
     "llm": "a language model that was shown the evidence below",
@@ -119,7 +120,15 @@ def evidence(detail: Mapping[str, Any]) -> None:
         "terms that fit about equally well, the one is taken that agrees with what depositors wrote. z: how far a term stands "
         "above all terms.</p>"
     )
-    keyword_table(detail["evidence"], empty="No term stands out for this cluster, so its name says little.")
+    ranked = sorted(detail["evidence"], key=lambda keyword: -keyword["score"])
+    named_by = [
+        keyword["term"]
+        for keyword in ranked
+        if _gave_name(keyword["term"], name=summary.get("machine_label") or summary["label"])
+    ]
+    if named_by:
+        st.caption(as_markdown(f"The name is made of: {'; '.join(named_by)}."))
+    keyword_table(ranked, empty="No term stands out for this cluster, so its name says little.")
     if detail["keywords"]:
         with st.expander(f"Best terms of each vocabulary ({len(detail['keywords'])})"):
             keyword_table(detail["keywords"], empty="")
@@ -136,6 +145,12 @@ def evidence(detail: Mapping[str, Any]) -> None:
             st.code(str(detail.get("prompt") or ""), language=None, wrap_lines=True)
             st.caption("Reply, word for word")
             st.code(str(detail.get("raw_reply") or ""), language=None, wrap_lines=True)
+
+
+def _gave_name(term: str, *, name: str) -> bool:
+    """Whether a term reads like a part of the name; names join two terms with a stroke where one stands twice."""
+    words = re.findall(r"\w+", term.casefold())
+    return any(re.findall(r"\w+", part.casefold()) == words for part in name.split(" / "))
 
 
 def keyword_table(keywords: Sequence[Mapping[str, Any]], *, empty: str) -> None:

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from landscape_api import FakeLandscape
 
-from ui import downloads, scan_views, scan_words
+from ui import cluster_views, downloads, scan_views, scan_words
 from ui.own_table import coverage_sentences, read_pasted
 from ui.term_lists import LONGEST_TERM, read_terms
 
@@ -189,3 +189,16 @@ def test_file_names_are_plain() -> None:
     assert downloads.file_name("scan", "Diabetes, type 1/é", suffix="csv") == "geo-atlas-scan-diabetes-type-1.csv"
     assert len(downloads.file_name("x" * 500, suffix="csv")) < 80
     assert downloads.file_name("../..", suffix="csv") == "geo-atlas.csv"
+
+
+@pytest.mark.parametrize(
+    ("term", "name", "gave"),
+    [
+        ("Heart-cardiac Muscle Cell", "Heart cardiac muscle cell", True),
+        ("Cardiomyocytes", "Heart cardiac muscle cell / Cardiomyocytes", True),
+        ("Cardiac Muscle Hypertrophy (GO:0003300)", "Heart cardiac muscle cell", False),
+        ("NK cells", "", False),
+    ],
+)
+def test_terms_that_gave_a_name_are_known(term: str, name: str, gave: bool) -> None:
+    assert cluster_views._gave_name(term, name=name) is gave
