@@ -101,7 +101,7 @@ def test_a_worker_that_does_not_stay_is_started_ever_more_slowly(
 @pytest.fixture
 def home(tiny_home: Path, tmp_path: Path) -> Path:
     """A copy of the home with the tiny release, to write in."""
-    return Path(shutil.copytree(tiny_home, tmp_path / "home"))
+    return Path(shutil.copytree(tiny_home, tmp_path / "home", ignore=shutil.ignore_patterns("postgres")))
 
 
 @pytest.fixture
