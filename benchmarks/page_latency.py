@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import shutil
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from atlas.client import Client
-from benchmarks.screenshots import FLAGS, ROOT, served
+from benchmarks.screenshots import ROOT, chromium, served
 
 PAGES = ("Clusters", "Disease scan", "Nearest samples", "Series", "Sample", "About", "Search")
 WAIT_MS = 60_000
@@ -37,12 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     from playwright.sync_api import sync_playwright
 
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        raise SystemExit("No Chromium on this machine (Debian: apt-get install chromium).")
-    sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
     with served(options.home) as (pages, api), sync_playwright() as playwright, Client(api) as client:
-        browser = playwright.chromium.launch(executable_path=chromium, args=[*FLAGS, *sandbox])
+        browser = playwright.chromium.launch(**chromium())
         page = browser.new_page(viewport={"width": 1366, "height": 900})
         rows = measure(page, pages, phrases=_phrases(client, options.n), n=options.n)
         release = client.release()

@@ -75,6 +75,14 @@ def served(home: Path | None) -> Iterator[tuple[str, str]]:
             process.wait(60)
 
 
+def chromium() -> dict[str, Any]:
+    """Return how to launch this machine's Chromium, without a sandbox for root, who cannot have one."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if found is None:
+        raise SystemExit("No Chromium on this machine (Debian: apt-get install chromium).")
+    return {"executable_path": found, "args": [*FLAGS, *(["--no-sandbox"] if os.geteuid() == 0 else [])]}
+
+
 def plan(client: Client) -> list[Shot]:
     """Return the pictures, with questions that this atlas can answer."""
     phrase = "cardiomyopathy"
@@ -153,13 +161,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     from playwright.sync_api import sync_playwright
 
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        raise SystemExit("No Chromium on this machine (Debian: apt-get install chromium).")
     options.out.mkdir(parents=True, exist_ok=True)
-    sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
     with served(options.home) as (pages, api), sync_playwright() as playwright, Client(api) as client:
-        browser = playwright.chromium.launch(executable_path=chromium, args=[*FLAGS, *sandbox])
+        browser = playwright.chromium.launch(**chromium())
         for shot in plan(client):
             if options.only and shot.name not in options.only:
                 continue

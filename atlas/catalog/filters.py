@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from atlas.errors import InputError
+from atlas.texts import valid_utf8
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
@@ -266,7 +267,7 @@ def _words(folded: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
 
 def _storable(text: str) -> str:
     """Return text that UTF-8 and Postgres can hold: half a surrogate pair or a NUL matches nothing real anyway."""
-    return text.encode("utf-8", "replace").decode("utf-8").replace("\0", "\ufffd")
+    return valid_utf8(text).replace("\0", "\ufffd")
 
 
 def _is_one_of(texts: pa.Array, wanted: pa.Array) -> pa.Array:

@@ -22,6 +22,7 @@ from atlas.catalog.tables import (
     SampleRow,
 )
 from atlas.errors import InputError, NotFoundError
+from atlas.texts import valid_utf8
 
 if TYPE_CHECKING:
     from atlas.manifest import Manifest
@@ -141,5 +142,5 @@ def _has_tables(connection: Connection) -> bool:
 
 def _query_text(phrase: str) -> str:
     """Return the phrase with the same characters blanked as the loader blanked in the texts."""
-    plain = phrase.encode("utf-8", "replace").decode("utf-8").translate(_JOINERS)
+    plain = valid_utf8(phrase).translate(_JOINERS)
     return _INNER_HYPHEN.sub(" ", plain)

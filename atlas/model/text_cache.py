@@ -28,6 +28,7 @@ import pyarrow.parquet as pq
 from atlas.digests import sha256_json
 from atlas.errors import ArtifactError
 from atlas.resources import resource_path
+from atlas.texts import valid_utf8
 
 if TYPE_CHECKING:
     from atlas.model.joint import JointModel
@@ -84,7 +85,7 @@ def embed_terms(
     ``(n_terms, dim)`` float16, unit rows, in the order given.
     """
     # half of a character, as broken JSON can carry, has no UTF-8 form: the text tower reads it as "?"
-    spelled = [term.encode("utf-8", "replace").decode("utf-8") for term in terms]
+    spelled = [valid_utf8(term) for term in terms]
     distinct = sorted(set(spelled))
     vectors = np.zeros((len(distinct), model.dim), dtype=np.float16)
     folders = [cache / cache_key(model, templates) for cache in caches]

@@ -19,6 +19,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from atlas.errors import ArtifactError, MissingExtraError
+from atlas.texts import valid_utf8
 
 MINILM_DIM = 384
 MINILM_MAX_TOKENS = 256
@@ -103,7 +104,7 @@ class MiniLmTower:
         if not texts:
             return vectors
         # a lone surrogate (half of a character, as broken JSON can carry) has no UTF-8 form: it becomes "?"
-        tokens = [self._tokenizer.encode(text.encode("utf-8", "replace").decode("utf-8")) for text in texts]
+        tokens = [self._tokenizer.encode(valid_utf8(text)) for text in texts]
         for batch in _length_buckets([len(encoding.ids) for encoding in tokens], batch_tokens=self._batch_tokens):
             vectors[batch] = self._embed_batch([tokens[i].ids for i in batch])
         return vectors

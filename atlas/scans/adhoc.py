@@ -25,6 +25,7 @@ from atlas.scans.background import Background, is_saved, unit
 from atlas.scans.files import read_summary, summarise, write_scan
 from atlas.scans.ground import Ground, Members
 from atlas.scans.sweep import sweep
+from atlas.texts import valid_utf8
 from atlas.vocabulary import MAX_TERM_CHARS, packaged_vocabularies, readable_term
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def read_list(terms: Sequence[str], *, max_terms: int) -> TermsToScan:
     seen: dict[str, str] = {}
     duplicates: list[str] = []
     for number, raw in enumerate(terms, start=1):
-        term = " ".join(raw.encode("utf-8", "replace").decode("utf-8").split())
+        term = " ".join(valid_utf8(raw).split())
         if "\0" in term or len(term) > MAX_TERM_CHARS:
             raise InputError(
                 f"Term {number} of the list is no readable text of at most {MAX_TERM_CHARS:,} characters: {term[:60]!r}.",
