@@ -30,14 +30,8 @@ from atlas.scans.sweep import sweep
 from atlas.scans.testing import benjamini_hochberg, share_of_false_sweeps
 from atlas.vectors.store import VectorStore
 from benchmarks.phrases import case_control_cells, show
-from indexer.evaluation import (
-    CuratedSamples,
-    PhraseRule,
-    evaluate_case_control,
-    evaluate_phrase,
-    read_curated,
-    read_phrase_rules,
-)
+from indexer.evaluation.curated import CuratedSamples, PhraseRule, read_curated, read_phrase_rules
+from indexer.evaluation.phrases import evaluate_case_control, evaluate_phrase
 
 RULES = Path(__file__).with_name("disease_rules.tsv")
 CORPORA = ("counts.h5", "tpm.h5")

@@ -2,7 +2,7 @@
 
 Run: python -m benchmarks.phrases --data ../shared/data [--model starter/model] [--grid] [--out docs/measurements-phrases.md]
 
-Label rules: ``benchmarks/phrase_rules.tsv``. Statistics are measured as shipped and refitted on every sample of the corpora;
+Label rules: ``indexer/evaluation/phrase_rules.tsv``. Statistics are measured as shipped and refitted on all samples of the corpora;
 ``--grid`` adds the table of recipes from which the shipped one was chosen (minutes).
 """
 
@@ -11,66 +11,26 @@ from __future__ import annotations
 import argparse
 import platform
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from atlas.expression.align import AlignedExpression, GeneAligner
-from atlas.expression.source import open_source
 from atlas.model.checkpoint import ModelParts, read_model
 from atlas.model.config import GeneTextConfig
 from atlas.model.gene_tower import GeneTable
 from atlas.model.joint import JointModel
 from atlas.resources import resource_path
 from atlas.vocabulary import background_phrases
-from indexer.evaluation import (
-    CaseControlResult,
-    CuratedSamples,
-    Estimate,
-    PhraseResult,
-    PhraseRule,
-    evaluate_case_control,
-    evaluate_phrase,
-    precision_at,
-    read_curated,
-    read_phrase_rules,
-    roc_auc,
-)
+from indexer.evaluation.corpus import LEAKY, Corpus
+from indexer.evaluation.curated import PHRASE_RULES, CuratedSamples, PhraseRule, read_phrase_rules
+from indexer.evaluation.metrics import Estimate, precision_at, roc_auc
+from indexer.evaluation.phrases import CaseControlResult, PhraseResult, evaluate_case_control, evaluate_phrase
 from indexer.fit_statistics import collect_statistics
 
-RULES = Path(__file__).with_name("phrase_rules.tsv")
-LEAKY = ("GTEx-average-recount2", "MADE:heme-16populations")  # also rows of other evaluation sets
 SEED = 0
 N_DRAWS = 1_000
 RERANKED = 1_000
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """The files and their labels, one row order."""
-
-    paths: tuple[Path, ...]
-    samples: CuratedSamples
-
-    @classmethod
-    def open(cls, data: Path) -> Corpus:
-        """Read the labels of both files."""
-        paths = tuple(data / "corpora" / name for name in ("counts.h5", "tpm.h5"))
-        return cls(paths, read_curated(paths))
-
-    def blocks(self, model: JointModel) -> Iterator[AlignedExpression]:
-        """Yield the aligned expression of all samples in order."""
-        for path in self.paths:
-            with open_source(path) as source:
-                aligner = GeneAligner(source.genes, source.symbols, genes=model.genes)
-                for _, matrix in source.blocks():
-                    yield aligner.align(matrix)
-
-    def embed(self, model: JointModel) -> np.ndarray:
-        """Return ``(n_samples, dim)`` float32, rounded as a release stores them."""
-        vectors = np.concatenate([model.embed_expression(aligned) for aligned in self.blocks(model)])
-        return vectors.astype(np.float16).astype(np.float32)
 
 
 def phrase_table(
@@ -109,7 +69,7 @@ def case_control_table(rules: Sequence[PhraseRule], scores: np.ndarray, *, sampl
         "|---|---|---|---|---|",
     ]
     for i, rule in enumerate(rules):
-        if rule.kind == "disease":
+        if rule.control is not None:
             cells = [
                 case_control_cells(
                     evaluate_case_control(
@@ -228,7 +188,7 @@ def without_components(parts: ModelParts, *, n_removed: int) -> GeneTable:
 
 def report(data: Path, model_dir: Path, *, grid: bool) -> str:
     """Measure everything and return the page."""
-    corpus, rules, parts = Corpus.open(data), read_phrase_rules(RULES), read_model(model_dir)
+    corpus, rules, parts = Corpus.open(data), read_phrase_rules(PHRASE_RULES), read_model(model_dir)
     model = JointModel.load(model_dir)
     texts = model.embed_texts([rule.phrase for rule in rules])
     vectors = corpus.embed(model)
@@ -239,7 +199,7 @@ def report(data: Path, model_dir: Path, *, grid: bool) -> str:
         "# Phrases",
         f"Written by `python -m benchmarks.phrases --data DATA{' --grid' if grid else ''}` on {platform.machine()}, "
         f"model `{model.hash[:12]}`. {len(samples):,} samples of {len(np.unique(samples.studies))} studies; labels by "
-        "`benchmarks/phrase_rules.tsv` on the curated fields, which nothing but this measurement reads.",
+        "`indexer/evaluation/phrase_rules.tsv` on the curated fields, which nothing but this measurement reads.",
         "## Each phrase against all other samples",
         phrase_table(rules, shipped, refitted, samples=samples),
         f"Intervals: {N_DRAWS} bootstrap draws of whole studies, seed {SEED} (GSE107991/2/3 are one study, so are phs003208-*; "

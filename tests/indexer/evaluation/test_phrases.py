@@ -11,20 +11,11 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from atlas.errors import InputError
-from indexer.evaluation import (
-    CuratedSamples,
-    PhraseRule,
-    bootstrap,
-    evaluate_case_control,
-    evaluate_phrase,
-    precision_at,
-    read_curated,
-    read_phrase_rules,
-    roc_auc,
-    stratified_auc,
-)
+from indexer.evaluation.curated import PHRASE_RULES as RULES
+from indexer.evaluation.curated import CuratedSamples, PhraseRule, read_curated, read_phrase_rules
+from indexer.evaluation.metrics import bootstrap, precision_at, roc_auc, stratified_auc
+from indexer.evaluation.phrases import evaluate_case_control, evaluate_phrase
 
-RULES = Path(__file__).parents[2] / "benchmarks" / "phrase_rules.tsv"
 N_PHRASES = 16
 
 
@@ -174,7 +165,7 @@ def test_read_curated_refuses_a_file_without_labels(tmp_path: Path) -> None:
 def test_committed_rules_are_whole() -> None:
     rules = read_phrase_rules(RULES)
     assert len(rules) == len({rule.phrase for rule in rules}) == N_PHRASES
-    assert all((rule.control is not None) == (rule.kind == "disease") for rule in rules)
+    assert all((rule.control is not None) == (rule.kind != "tissue") for rule in rules)
 
 
 @pytest.mark.parametrize(
