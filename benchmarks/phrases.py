@@ -2,7 +2,7 @@
 
 Run: python -m benchmarks.phrases --data ../shared/data [--model starter/model] [--grid] [--out docs/measurements-phrases.md]
 
-Label rules: ``indexer/evaluation/phrase_rules.tsv``. Statistics are measured as shipped and refitted on all samples of the corpora;
+Label rules: ``indexer/evaluation/phrase_rules.tsv``. Statistics are measured as shipped and refitted on every sample;
 ``--grid`` adds the table of recipes from which the shipped one was chosen (minutes).
 """
 
