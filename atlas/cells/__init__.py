@@ -1,0 +1,1 @@
+"""Cells of a person's own file compared with texts."""
