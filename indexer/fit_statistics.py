@@ -7,7 +7,6 @@ refit. No text of a sample is read except its series, which only decides what co
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,22 +24,7 @@ from atlas.model.config import GeneTextConfig, StatisticsRecord
 from atlas.model.joint import gene_map
 from atlas.model.statistics import GeneStatistics, StatisticsFitter, standardise
 from indexer.stage import Advance, Progress, silent_progress
-
-# Series that are one study: GEO splits it into several accessions, or one programme deposits it in parts.
-_SAME_STUDY = (
-    (re.compile(r"GSE10799[123]"), "GSE107991"),
-    (re.compile(r"phs003208-.*"), "phs003208"),
-    (re.compile(r"(TCGA-[A-Z]+)(-.*)?"), r"\1"),
-)
-
-
-def study_of(series_id: str) -> str:
-    """Return the study a series belongs to, by default itself."""
-    for pattern, study in _SAME_STUDY:
-        match = pattern.fullmatch(series_id)
-        if match:
-            return match.expand(study)
-    return series_id
+from indexer.studies import study_of as study_of
 
 
 def fit_statistics(

@@ -129,7 +129,10 @@ def test_excluding_everything_is_refused(model: Path, corpus: Path) -> None:
     ("series", "study"),
     [
         ("GSE107992", "GSE107991"),
-        ("GSE107994", "GSE107994"),
+        ("GSE107994", "GSE107991"),
+        ("GSE107996", "GSE107996"),
+        ("GTEx-average-recount2", "GTEx"),
+        ("MADE:GTEx-phs000424.v6-DaMiRseq", "GTEx"),
         ("phs003208-block", "phs003208"),
         ("TCGA-COADREAD-CMScaller", "TCGA-COADREAD"),
         ("TCGA-UVM", "TCGA-UVM"),
