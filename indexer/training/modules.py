@@ -1,0 +1,241 @@
+"""What learns: towers and heads as torch modules. Their counterparts at rest are in ``atlas.model``.
+
+A tower turns a batch into features in two steps: ``collate`` makes tensors whose first axis is the batch (so that a batch can be
+cut into chunks), ``forward`` makes ``(n, dim)`` features. A head turns features into L2-normalised vectors of the joint space.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from atlas.expression.align import AlignedExpression
+from indexer.training.sources.source import GeneWeightSource, PairSource, RowRandom, Rows
+
+
+class TranscriptomeModule(Protocol):
+    """A transcriptome tower that can learn."""
+
+    dim: int
+    locked: bool
+    fingerprint: str
+
+    def read(self, source: PairSource, rows: Rows, *, rng: RowRandom | None) -> list[np.ndarray | None]:
+        """Return what the tower reads of each row, ``None`` for a row without signal."""
+        ...
+
+    def collate(self, rows: Sequence[np.ndarray]) -> dict[str, Tensor]:
+        """Return tensors of a batch."""
+        ...
+
+    def tunable(self) -> Iterator[nn.Parameter]:
+        """Yield what learns when the tower is unlocked."""
+        ...
+
+
+class GeneTableModule(nn.Module):
+    """The table of gene vectors: a sample is the weighted sum of its genes' rows.
+
+    Parameters
+    ----------
+    table
+        ``(n_rows, dim)`` float32 to start from.
+    rows_of_genes
+        ``(n_genes,)`` int64, the table's row of each gene of the model, -1 for none; genes may share one.
+    weigh
+        Turns aligned expression into ``(n_samples, n_genes)`` float weights: the recipe of the model.
+    fingerprint
+        sha256 of the model the table comes from.
+    """
+
+    def __init__(
+        self,
+        table: np.ndarray,
+        *,
+        rows_of_genes: np.ndarray,
+        weigh: Callable[[AlignedExpression], np.ndarray],
+        fingerprint: str = "",
+    ) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.tensor(table, dtype=torch.float32))
+        self.locked = False
+        self.fingerprint = fingerprint
+        self._rows_of_genes = rows_of_genes
+        self._weigh = weigh
+
+    @property
+    def dim(self) -> int:
+        """Length of a vector."""
+        return int(self.table.shape[1])
+
+    def tunable(self) -> Iterator[nn.Parameter]:
+        """Yield the table."""
+        yield self.table
+
+    def read(self, source: PairSource, rows: Rows, *, rng: RowRandom | None) -> list[np.ndarray | None]:
+        """Return ``(n_rows of the table,)`` float32 weights of length 1 of each sample; gene lists bring their own weights."""
+        if isinstance(source, GeneWeightSource):
+            weights = source.gene_weights(rows, rng=rng)
+        else:
+            weights = self._weigh(source.expression(rows, rng=rng))
+        return [self._on_table(row) for row in weights]
+
+    def collate(self, rows: Sequence[np.ndarray]) -> dict[str, Tensor]:
+        """Return ``weights`` ``(n, n_rows)``."""
+        return {"weights": torch.from_numpy(np.stack(rows))}
+
+    def forward(self, weights: Tensor) -> Tensor:
+        """Return ``(n, dim)``; most genes of a sample weigh something, so this is a plain matrix product."""
+        return weights @ self.table
+
+    def _on_table(self, weights: np.ndarray) -> np.ndarray | None:
+        genes = np.flatnonzero(weights)
+        genes = genes[self._rows_of_genes[genes] >= 0]
+        out = np.zeros(self.table.shape[0], dtype=np.float64)
+        np.add.at(out, self._rows_of_genes[genes], weights[genes])
+        length = float(np.linalg.norm(out))
+        return (out / length).astype(np.float32) if length > 0 else None
+
+
+class TextModule(nn.Module):
+    """A Hugging Face encoder: tokens in, pooled and L2-normalised features out.
+
+    Parameters
+    ----------
+    encoder, tokenizer
+        As ``transformers`` loads them.
+    pooling
+        ``mean`` over the tokens that are not padding, ``cls``, or ``pooler``.
+    max_tokens
+        Longer texts are cut; :attr:`n_truncated` counts them.
+    dim
+        Length of a vector.
+    adapted
+        Whether the encoder carries low-rank adapters, which then are all that learns.
+    fingerprint
+        sha256 of weights and tokenizer.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        tokenizer: Any,
+        *,
+        pooling: str,
+        max_tokens: int,
+        dim: int,
+        adapted: bool = False,
+        fingerprint: str = "",
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.locked = False
+        self.dim = dim
+        self.fingerprint = fingerprint
+        self.n_texts = 0
+        self.n_truncated = 0
+        self._tokenizer = tokenizer
+        self._pooling = pooling
+        self._max_tokens = max_tokens
+        self._adapted = adapted
+
+    def tunable(self) -> Iterator[nn.Parameter]:
+        """Yield the adapters' parameters if there are any, else all."""
+        for name, parameter in self.encoder.named_parameters():
+            if not self._adapted or "lora_" in name:
+                yield parameter
+
+    def collate(self, texts: Sequence[str]) -> dict[str, Tensor]:
+        """Return ``input_ids`` and ``attention_mask``, ``(n, longest)``."""
+        ids: list[list[int]] = self._tokenizer(list(texts), verbose=False)["input_ids"]
+        long = [i for i, tokens in enumerate(ids) if len(tokens) > self._max_tokens]
+        for i in long:  # cut by the tokenizer, which keeps the closing token
+            ids[i] = self._tokenizer(texts[i], truncation=True, max_length=self._max_tokens)["input_ids"]
+        self.n_texts += len(texts)
+        self.n_truncated += len(long)
+        width = max(map(len, ids))
+        padded = torch.zeros((len(ids), width), dtype=torch.long)
+        mask = torch.zeros((len(ids), width), dtype=torch.long)
+        for i, tokens in enumerate(ids):
+            padded[i, : len(tokens)] = torch.tensor(tokens)
+            mask[i, : len(tokens)] = 1
+        return {"input_ids": padded, "attention_mask": mask}
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Return ``(n, dim)``."""
+        width = int(attention_mask.sum(dim=1).max())  # a chunk may be narrower than its batch
+        input_ids, attention_mask = input_ids[:, :width], attention_mask[:, :width]
+        out = self.encoder(input_ids=input_ids, attention_mask=attention_mask)
+        if self._pooling == "pooler":
+            pooled = out.pooler_output
+        elif self._pooling == "cls":
+            pooled = out.last_hidden_state[:, 0]
+        else:
+            mask = attention_mask.unsqueeze(-1).to(out.last_hidden_state.dtype)
+            pooled = (out.last_hidden_state * mask).sum(dim=1) / mask.sum(dim=1)
+        return functional.normalize(pooled.float(), dim=-1)
+
+
+class MemoryModule(nn.Module):
+    """Attention over gene sets: the head ``memory`` with values, and a matrix before the keys, that learn.
+
+    Parameters
+    ----------
+    keys
+        ``(n_terms, key_dim)`` unit vectors of the sets' names; fixed.
+    values
+        ``(n_terms, dim)`` vectors of the sets.
+    n_neighbours, temperature
+        As in the model's configuration.
+    projection
+        ``(text_dim, key_dim)`` to start from; ``None``: texts meet the keys as they are.
+    dropout
+        Chance, in training, that a set is out of sight for a text: what is learned must not hang on one name.
+    """
+
+    def __init__(
+        self,
+        keys: np.ndarray,
+        values: np.ndarray,
+        *,
+        n_neighbours: int,
+        temperature: float,
+        projection: np.ndarray | None = None,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.keys: Tensor
+        self.register_buffer(
+            "keys", functional.normalize(torch.tensor(keys, dtype=torch.float32), dim=-1), persistent=False
+        )
+        self.values = nn.Parameter(torch.tensor(values, dtype=torch.float32))
+        self.projection = None if projection is None else nn.Parameter(torch.tensor(projection, dtype=torch.float32))
+        self.n_neighbours = n_neighbours
+        self.temperature = temperature
+        self.dropout = dropout
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return ``(n, dim)``, L2-normalised."""
+        queries = features if self.projection is None else features @ self.projection
+        cosines = functional.normalize(queries, dim=-1) @ self.keys.T
+        if self.training and self.dropout:
+            cosines = cosines.masked_fill(torch.rand_like(cosines) < self.dropout, -2.0)
+        nearest = cosines.topk(min(self.n_neighbours, self.keys.shape[0]), dim=1)
+        shares = torch.softmax(nearest.values / self.temperature, dim=1)
+        mixed = functional.embedding_bag(
+            nearest.indices, self.values, per_sample_weights=shares.to(self.values.dtype), mode="sum"
+        )
+        return functional.normalize(mixed, dim=-1)
+
+
+class UnitLength(nn.Module):
+    """The head of a tower that is its own joint space."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return ``(n, dim)``, L2-normalised."""
+        return functional.normalize(features, dim=-1)
