@@ -70,7 +70,6 @@ class Pair:
     weight: float
 
 
-@runtime_checkable
 class PairSource(Protocol):
     """Items to learn from, in a fixed order."""
 
@@ -123,8 +122,8 @@ class PairSource(Protocol):
 
 
 @runtime_checkable
-class GeneWeightSource(PairSource, Protocol):
-    """A source whose items are weighted gene lists; towers that are linear in genes read the weights themselves."""
+class GeneWeightSource(Protocol):
+    """What a source can do besides if its items are weighted gene lists; towers linear in genes read the weights themselves."""
 
     def gene_weights(self, rows: Rows, *, rng: RowRandom | None = None) -> npt.NDArray[np.float32]:
         """Return (n_rows, n_model_genes) signed weights, L2-normalised rows; 0 where the list says nothing."""
