@@ -11,7 +11,22 @@ import sys
 import typer
 
 from atlas.errors import AtlasError
-from cli import ask, browse, build, doctor, export, model, release, scan, serving, vocabulary, work, workspace
+from cli import (
+    ask,
+    browse,
+    build,
+    doctor,
+    evaluate,
+    export,
+    label,
+    model,
+    release,
+    scan,
+    serving,
+    vocabulary,
+    work,
+    workspace,
+)
 
 app = typer.Typer(
     name="geo-atlas",
@@ -20,9 +35,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for room in (build, ask, browse, scan, export, serving, work, workspace, doctor):
+for room in (build, ask, browse, scan, export, serving, work, workspace, label, doctor):
     app.registered_commands += room.app.registered_commands
 app.add_typer(release.app, name="release", help="List, choose, verify or remove releases.")
+app.add_typer(evaluate.app, name="evaluate", help="Measure a model on labelled data.")
 app.add_typer(model.app, name="model", help="Work on model folders.")
 app.add_typer(workspace.jobs, name="jobs", help="List or cancel jobs.")
 app.add_typer(vocabulary.app, name="vocabulary", help="List, add or fetch vocabularies.")

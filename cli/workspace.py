@@ -1,4 +1,4 @@
-"""``geo-atlas backup``, ``restore``, ``jobs``, ``label``: what people made and no release can give back."""
+"""``geo-atlas backup``, ``restore``, ``jobs``, and labels by hand: what people made and no release can give back."""
 
 from __future__ import annotations
 
@@ -110,22 +110,19 @@ def cancel_job(
     say(f"{job.job_id} is {'being cancelled' if job.status == 'running' else job.status}.")
 
 
-@app.command()
-def label(
-    cluster: Annotated[int | None, typer.Argument(help="Number of the cluster.", show_default=False)] = None,
-    text: Annotated[str | None, typer.Argument(help="Its label.", show_default=False)] = None,
-    author: Annotated[str | None, typer.Option("--author", help="Who says so.")] = None,
-    note: Annotated[str | None, typer.Option("--note", help="Why.")] = None,
-    remove: Annotated[bool, typer.Option("--remove", help="Show the machine's label of this cluster again.")] = False,
-    history: Annotated[bool, typer.Option("--history", help="List every edit ever made.")] = False,
-    release: options.ReleaseName = None,
-    home: options.Home = None,
-    as_json: options.Json = False,
+def label_cluster(
+    cluster: int | None,
+    text: str | None,
+    *,
+    author: str | None,
+    note: str | None,
+    remove: bool,
+    history: bool,
+    release: str | None,
+    home: Path | None,
+    as_json: bool,
 ) -> None:
-    """Label a cluster by hand, or list the edits; the machine's label, author and date are kept.
-
-    Example: geo-atlas label 12 "Dilated heart muscle" --author Ada --note "troponin, TTN"
-    """
+    """Set, remove or list labels by hand; see ``cli.label``."""
     from atlas.workspace.label_edits import LabelEdits
     from atlas.workspace.members import ClusterMembers
     from atlas.workspace.worker import opened_workspace

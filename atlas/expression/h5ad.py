@@ -24,8 +24,8 @@ from atlas.expression.matrix import ExpressionMatrix
 from atlas.expression.source import BLOCK_BYTES, SAMPLE_SCHEMA, SERIES_SCHEMA, Block, check_rows, settle_units
 from atlas.expression.units import Unit
 
-_ENSEMBL_COLUMNS = ("ensembl_id", "ensembl_gene_id", "ensembl_gene", "gene_ids", "gene_id")
-_SYMBOL_COLUMNS = ("gene_name", "symbol", "gene_symbol", "feature_name", "gene_short_name")
+ENSEMBL_COLUMNS = ("ensembl_id", "ensembl_gene_id", "ensembl_gene", "gene_ids", "gene_id")
+SYMBOL_COLUMNS = ("gene_name", "symbol", "gene_symbol", "feature_name", "gene_short_name")
 # Field of the sample table -> columns of obs that may hold it, the first found wins.
 _OBS_COLUMNS = {
     "title": ("title", "geo_title"),
@@ -172,10 +172,8 @@ class H5adSource(hdf5.Hdf5Samples):
 
     def _read_genes(self, var: str) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
         index = self._index(var)
-        ids, names = (self._first_column(var, columns) for columns in (_ENSEMBL_COLUMNS, _SYMBOL_COLUMNS))
-        if ids is None or _is_ensembl(index) or not any(map(strip_version, ids)):
-            return index, names
-        return tuple(id_ or name for id_, name in zip(ids, index, strict=True)), names or index
+        ids, names = (self._first_column(var, columns) for columns in (ENSEMBL_COLUMNS, SYMBOL_COLUMNS))
+        return gene_names(index, ids=ids, symbols=names)
 
     def _index(self, table: str) -> tuple[str, ...]:
         frame = hdf5.group(self._file, table)
@@ -220,6 +218,15 @@ class H5adSource(hdf5.Hdf5Samples):
             file_bytes = self._file.id.get_filesize()
             texts = hdf5.read_strings(data, max_bytes=self._limits.max_expanded_bytes, file_bytes=file_bytes)
         return list(texts.to_pylist())
+
+
+def gene_names(
+    index: tuple[str, ...], *, ids: tuple[str, ...] | None, symbols: tuple[str, ...] | None
+) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
+    """Return the labels of the genes, and second ones, from the index of ``var`` and its columns of ids and symbols."""
+    if ids is None or _is_ensembl(index) or not any(map(strip_version, ids)):
+        return index, symbols
+    return tuple(id_ or name for id_, name in zip(ids, index, strict=True)), symbols or index
 
 
 def _holds_counts(matrix: BlockMatrix) -> bool:

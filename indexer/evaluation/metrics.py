@@ -6,7 +6,7 @@ equals copying them. Seeds are explicit.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.floating]
 Bools = npt.NDArray[np.bool_]
 Codes = npt.NDArray[np.integer]
+_DRAWN_AT_ONCE = 4_000_000  # numbers of a chunk of bootstrap draws
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def macro(values: np.ndarray) -> np.ndarray:
     known = ~np.isnan(values)
     n = known.sum(axis=-1)
     total = np.where(known, values, 0.0).sum(axis=-1)
-    return np.divide(total, n, out=np.full(np.shape(total), np.nan), where=n > 0)
+    return np.asarray(np.divide(total, n, out=np.full(np.shape(total), np.nan), where=n > 0))
 
 
 def top_k_hits(scores: Floats, codes: Codes, *, k: int) -> Bools:
@@ -164,6 +165,15 @@ def draw_counts(groups: np.ndarray, *, seed: int, n_draws: int, redraw_members: 
     return counts
 
 
+def row_draws(n: int, *, seed: int, n_draws: int) -> Iterator[np.ndarray]:
+    """Yield ``(some draws, n)`` int64 until there are ``n_draws``: rows drawn with replacement, memory bounded."""
+    rng = np.random.default_rng(seed)
+    at_once = max(1, _DRAWN_AT_ONCE // max(1, n))
+    for start in range(0, n_draws, at_once):
+        some = min(at_once, n_draws - start)
+        yield np.stack([np.bincount(rng.integers(n, size=n), minlength=n) for _ in range(some)])
+
+
 def interval(values: np.ndarray) -> tuple[float, float]:
     """Return the 2.5 and 97.5 percentiles of ``(n_draws,)`` values, NaN left out; NaN if nothing is left."""
     known = values[~np.isnan(values)]
@@ -184,4 +194,4 @@ def _auc_of_draws(scores: Floats, positive: Bools, *, weights: np.ndarray) -> np
     miss = np.add.reduceat((weights * ~positive)[:, order], starts, axis=1)
     pairs = hit.sum(axis=1) * miss.sum(axis=1)
     wins = (hit * (np.cumsum(miss, axis=1) - miss / 2.0)).sum(axis=1)
-    return np.divide(wins, pairs, out=np.full(len(weights), np.nan), where=pairs > 0)
+    return np.asarray(np.divide(wins, pairs, out=np.full(len(weights), np.nan), where=pairs > 0))

@@ -1,0 +1,94 @@
+"""Scores as a Parquet file: one row a row, one column a label, written block by block and moved into place at the end."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from atlas.cells.scoring import Reading, ScoreBlock, softmax
+from atlas.cells.texts import LabelTexts
+from atlas.errors import InputError, ResourceError
+
+ROW_ID = "row_id"
+
+
+def write_scores(
+    path: Path,
+    blocks: Iterable[ScoreBlock],
+    *,
+    texts: LabelTexts,
+    reading: Reading,
+    model_hash: str,
+    logit_scale: float | None = None,
+    force: bool = False,
+) -> int:
+    """Write ``row_id`` (text) and one float32 column a label, in the order of the rows; return the number of rows.
+
+    Pandas reads ``row_id`` back as the index, so that what remains is rows x labels. The file's metadata ``geo_atlas`` names
+    model, texts and templates as JSON.
+
+    Parameters
+    ----------
+    path
+        File to write; it appears whole or not at all.
+    blocks
+        Scores in order.
+    logit_scale
+        Write the softmax over the labels with this factor; ``None`` writes cosines.
+    force
+        Replace a file that is there.
+
+    Raises
+    ------
+    InputError
+        If the file is there already, or a label is ``row_id``.
+    ResourceError
+        If it cannot be written.
+    """
+    if path.exists() and not force:
+        raise InputError(f"{path} is there already; give another --out, or --force to replace it.")
+    if ROW_ID in texts.labels:
+        raise InputError(f"A label is called {ROW_ID!r}, which is the name of the column of row ids; rename it.")
+    schema = _schema(texts, reading=reading, model_hash=model_hash, logit_scale=logit_scale)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    n_rows = 0
+    try:
+        with pq.ParquetWriter(draft, schema) as writer:
+            for block in blocks:
+                writer.write_table(_table(block, schema=schema, logit_scale=logit_scale))
+                n_rows += len(block.row_ids)
+        os.replace(draft, path)
+    except OSError as error:
+        raise ResourceError(f"{path} cannot be written: {error.strerror or error}.") from error
+    finally:
+        draft.unlink(missing_ok=True)
+    return n_rows
+
+
+def _table(block: ScoreBlock, *, schema: pa.Schema, logit_scale: float | None) -> pa.Table:
+    values = block.cosines if logit_scale is None else softmax(block.cosines, logit_scale=logit_scale)
+    columns = [np.ascontiguousarray(values[:, j]) for j in range(values.shape[1])]
+    return pa.table([pa.array(block.row_ids, pa.string()), *map(pa.array, columns)], schema=schema)
+
+
+def _schema(texts: LabelTexts, *, reading: Reading, model_hash: str, logit_scale: float | None) -> pa.Schema:
+    described = {
+        "model": model_hash,
+        "score": "cosine" if logit_scale is None else "softmax over the labels",
+        "logit_scale": logit_scale,
+        "texts": dict(zip(texts.labels, texts.texts, strict=True)),
+        "templates": list(texts.templates),
+        "tissue": texts.tissue,
+        "source": reading.name,
+        "scale": reading.scale,
+        "organism": reading.coverage.organism,
+    }
+    pandas = {"index_columns": [ROW_ID], "column_indexes": [], "columns": [], "pandas_version": "2.2"}
+    fields = [pa.field(ROW_ID, pa.string()), *(pa.field(label, pa.float32()) for label in texts.labels)]
+    return pa.schema(fields, metadata={"geo_atlas": json.dumps(described), "pandas": json.dumps(pandas)})

@@ -1,0 +1,311 @@
+"""Rows to be scored, block by block: an ``.h5ad`` file, an AnnData object in memory or backed, or an expression matrix.
+
+In: a file or an object. Out: blocks of some hundred rows, linear values, in the order of the source; memory is bounded by a
+block, however long the file is. Row ids are kept as they are, repeated ones too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from atlas.cells.scale import Scale, declared_scale, seen_scale
+from atlas.errors import InputError, NotFoundError
+from atlas.expression import hdf5
+from atlas.expression.h5ad import ENSEMBL_COLUMNS, SYMBOL_COLUMNS, H5adSource, gene_names
+from atlas.expression.h5ad_matrix import BlockMatrix
+from atlas.expression.matrix import ExpressionMatrix
+from atlas.expression.source import Block, check_rows
+from atlas.expression.units import Unit
+
+BLOCK_BYTES = 32 << 20
+MISSING = frozenset({"", "nan", "NaN", "NA", "None", "<NA>"})  # how tables write "no label"
+_PEEK = 200  # rows looked at to tell the scale
+
+
+@runtime_checkable
+class CellRows(Protocol):
+    """Rows of one source.
+
+    Attributes
+    ----------
+    name
+        For messages.
+    row_ids
+        One id a row, in order; ids may repeat.
+    genes, symbols
+        As in ``ExpressionMatrix``.
+    scale
+        In words, how the values were read.
+    """
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+
+    @property
+    def row_ids(self) -> tuple[str, ...]: ...  # noqa: D102
+
+    @property
+    def genes(self) -> tuple[str, ...]: ...  # noqa: D102
+
+    @property
+    def symbols(self) -> tuple[str, ...] | None: ...  # noqa: D102
+
+    @property
+    def scale(self) -> str: ...  # noqa: D102
+
+    def matrices(self) -> Iterator[ExpressionMatrix]:
+        """Yield all rows in order, a block at a time."""
+
+    def labels(self, column: str) -> tuple[str | None, ...]:
+        """Return a column of ``obs`` as text, ``None`` where a row has no value."""
+
+
+@contextmanager
+def open_rows(data: object, *, layer: str | None = None, unit: Unit | None = None) -> Iterator[CellRows]:
+    """Open what a person wants scored.
+
+    Parameters
+    ----------
+    data
+        Path of an ``.h5ad`` file, an AnnData object (in memory or backed), or an ``ExpressionMatrix``.
+    layer
+        ``"X"``, ``"raw"`` or the name of a layer; ``None``: the first of ``layers["counts"]``, ``X`` and ``raw`` that holds
+        counts, else ``X``.
+    unit
+        Unit of the values; ``None``: it is seen in them.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or its values are scaled.
+    NotFoundError
+        If there is no such layer.
+    """
+    if isinstance(data, CellRows):
+        yield data
+    elif isinstance(data, str | Path):
+        with _open_file(Path(data), layer=layer, unit=unit) as rows:
+            yield rows
+    elif isinstance(data, ExpressionMatrix):
+        yield MatrixRows(data)
+    elif hasattr(data, "obs_names") and hasattr(data, "var_names"):
+        yield AnnDataRows(data, layer=layer, unit=unit)
+    else:
+        raise InputError(
+            f"A {type(data).__name__} cannot be scored; expected the path of an .h5ad file, an AnnData object or an "
+            "ExpressionMatrix."
+        )
+
+
+def _open_file(path: Path, *, layer: str | None, unit: Unit | None) -> H5adRows:
+    if not path.is_file():
+        raise InputError(f"{path} does not exist or is no file. Expected an .h5ad file.", details={"file": str(path)})
+    return H5adRows(path, layer=layer, unit=unit)
+
+
+class H5adRows(H5adSource):
+    """Rows of an ``.h5ad`` file, read with h5py alone, never whole."""
+
+    def __init__(self, path: Path, *, layer: str | None = None, unit: Unit | None = None) -> None:
+        self._layer = layer
+        super().__init__(path, unit=unit)
+        try:
+            with hdf5.reading(str(path)):
+                self._scale = self._find_scale()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def name(self) -> str:
+        """Name of the file."""
+        return self.path.name
+
+    @property
+    def row_ids(self) -> tuple[str, ...]:
+        """Index of ``obs``."""
+        return self.sample_ids
+
+    @property
+    def scale(self) -> str:
+        """How the values are read, in words."""
+        return self._scale.words
+
+    def matrices(self) -> Iterator[ExpressionMatrix]:
+        """Yield all rows in order, a block at a time."""
+        for _, matrix in self.blocks():
+            yield matrix
+
+    def blocks(self, rows: npt.NDArray[np.integer] | None = None, *, block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
+        """Yield ``(source rows, matrix)`` in source order, values linear."""
+        wanted = check_rows(rows, n_samples=self.n_samples)
+        step = max(1, self._matrix.block_rows(max(1, block_bytes // (4 * max(1, len(self.genes))))))
+        for start in range(0, self.n_samples, step):
+            chosen = wanted[slice(*np.searchsorted(wanted, [start, start + step]))]
+            if not chosen.size:
+                continue
+            with hdf5.reading(str(self.path)):
+                values = self._matrix.read(start, min(start + step, self.n_samples))[chosen - start]
+            ids = tuple(self.sample_ids[row] for row in chosen)
+            yield chosen, _matrix(values, self, ids=ids, scale=self._scale)
+
+    def labels(self, column: str) -> tuple[str | None, ...]:
+        """Return a column of ``obs``.
+
+        Raises
+        ------
+        NotFoundError
+            If there is no such column; the columns that there are, are named.
+        """
+        with hdf5.reading(str(self.path)):
+            obs = hdf5.group(self._file, "obs")
+            values = None if obs is None else self._column(obs, column)
+            node = None if obs is None else hdf5.find(obs, column)
+            mask = hdf5.dataset(node, "mask") if isinstance(node, h5py.Group) else None
+            gone = np.zeros(self.n_samples, dtype=bool) if mask is None else np.asarray(mask[:], dtype=bool)
+            names = [] if obs is None else sorted(name for name in obs if not name.startswith("_"))
+        if values is None:
+            raise _no_column(column, names=names, where=str(self.path))
+        if len(values) != self.n_samples or len(gone) != self.n_samples:
+            raise InputError(f"{self.path}: obs/{column} has {len(values):,} values for {self.n_samples:,} rows.")
+        return _labels(values, gone=gone)
+
+    def _choose_matrix(self) -> tuple[BlockMatrix, str]:
+        if self._layer is None:
+            return super()._choose_matrix()
+        path, var = {"X": ("X", "var"), "raw": ("raw/X", "raw/var")}.get(self._layer, (f"layers/{self._layer}", "var"))
+        if hdf5.find(self._file, path) is None:
+            layers = hdf5.group(self._file, "layers")
+            there = [
+                name for name in ("X", "raw") if hdf5.find(self._file, {"raw": "raw/X"}.get(name, name)) is not None
+            ]
+            raise _no_layer(self._layer, names=[*there, *sorted(layers or ())], where=str(self.path))
+        return self._open_matrix(path), var
+
+    def _find_scale(self) -> Scale:
+        if self._unit is not None:
+            return declared_scale(self._unit)
+        base = hdf5.dataset(self._file, "uns/log1p/base")
+        known = float(base[()]) if base is not None and base.shape == () and base.dtype.kind in "fiu" else None
+        return seen_scale(self._matrix.read(0, min(_PEEK, self.n_samples)), base=known)
+
+
+class AnnDataRows:
+    """Rows of an AnnData object; a backed one is read block by block, a sparse one made dense block by block."""
+
+    def __init__(self, data: Any, *, layer: str | None = None, unit: Unit | None = None) -> None:
+        self._data = data
+        self.name = "the AnnData object"
+        self.row_ids = tuple(map(str, data.obs_names))
+        if not self.row_ids:
+            raise InputError("The AnnData object has no rows.")
+        self._x, var = self._choose(layer)
+        columns = [_first_of(var, names) for names in (ENSEMBL_COLUMNS, SYMBOL_COLUMNS)]
+        self.genes, self.symbols = gene_names(tuple(map(str, var.index)), ids=columns[0], symbols=columns[1])
+        if unit is not None:
+            self._scale = declared_scale(unit)
+        else:
+            base = data.uns.get("log1p", {}).get("base") if isinstance(data.uns.get("log1p", {}), dict) else None
+            self._scale = seen_scale(self._dense(0, min(_PEEK, len(self.row_ids))), base=base)
+
+    @property
+    def scale(self) -> str:
+        """How the values are read, in words."""
+        return self._scale.words
+
+    def matrices(self) -> Iterator[ExpressionMatrix]:
+        """Yield all rows in order, a block at a time."""
+        step = max(1, BLOCK_BYTES // (4 * max(1, len(self.genes))))
+        for start in range(0, len(self.row_ids), step):
+            stop = min(start + step, len(self.row_ids))
+            yield _matrix(self._dense(start, stop), self, ids=self.row_ids[start:stop], scale=self._scale)
+
+    def labels(self, column: str) -> tuple[str | None, ...]:
+        """Return a column of ``obs``."""
+        obs = self._data.obs
+        if column not in obs:
+            raise _no_column(column, names=sorted(map(str, obs.columns)), where=self.name)
+        return _labels([str(value) for value in obs[column]], gone=obs[column].isna().to_numpy())
+
+    def _choose(self, layer: str | None) -> tuple[Any, Any]:
+        data = self._data
+        places = {name: (data.layers[name], data.var) for name in data.layers}
+        places |= {} if data.X is None else {"X": (data.X, data.var)}
+        places |= {} if data.raw is None else {"raw": (data.raw.X, data.raw.var)}
+        if layer is not None:
+            if layer not in places:
+                raise _no_layer(layer, names=sorted(places), where=self.name)
+            return places[layer]
+        for name in ("counts", "X", "raw"):
+            if name in places:
+                self._x = places[name][0]
+                head = self._dense(0, min(_PEEK, len(self.row_ids)))
+                if bool(((head >= 0) & (head == np.round(head))).all()):
+                    return places[name]
+        if "X" not in places:
+            raise _no_layer("X", names=sorted(places), where=self.name)
+        return places["X"]
+
+    def _dense(self, start: int, stop: int) -> npt.NDArray[np.float32]:
+        block = self._x[start:stop]
+        return np.ascontiguousarray(block.toarray() if hasattr(block, "toarray") else block, dtype=np.float32)
+
+
+class MatrixRows:
+    """Rows of an expression matrix, whose units are known."""
+
+    def __init__(self, matrix: ExpressionMatrix) -> None:
+        self._matrix = matrix
+        self.name = "the matrix"
+        self.row_ids, self.genes, self.symbols = matrix.sample_ids, matrix.genes, matrix.symbols
+        self.scale = ", ".join(sorted({unit.value for unit in matrix.units}))
+
+    def matrices(self) -> Iterator[ExpressionMatrix]:
+        """Yield the matrix."""
+        yield self._matrix
+
+    def labels(self, column: str) -> tuple[str | None, ...]:
+        """Refuse: a matrix carries no labels."""
+        raise _no_column(column, names=[], where=self.name)
+
+
+def repeated(row_ids: Sequence[str]) -> tuple[str, ...]:
+    """Return the ids that stand there more than once, in the order of their first repetition."""
+    seen: set[str] = set()
+    twice = dict.fromkeys(name for name in row_ids if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+    return tuple(twice)
+
+
+def _matrix(values: npt.NDArray[np.float32], rows: CellRows, *, ids: tuple[str, ...], scale: Scale) -> ExpressionMatrix:
+    linear = scale.linear(values, row_ids=ids)
+    return ExpressionMatrix(linear, rows.genes, ids, (scale.unit,) * len(ids), None, rows.symbols)
+
+
+def _first_of(var: Any, names: Sequence[str]) -> tuple[str, ...] | None:
+    column = next((name for name in names if name in var), None)
+    return None if column is None else tuple("" if value != value else str(value) for value in var[column])
+
+
+def _labels(values: Sequence[str], *, gone: npt.NDArray[np.bool_]) -> tuple[str | None, ...]:
+    return tuple(
+        None if lost or value.strip() in MISSING else value.strip() for value, lost in zip(values, gone, strict=True)
+    )
+
+
+def _no_column(column: str, *, names: Sequence[str], where: str) -> NotFoundError:
+    there = ", ".join(names) if names else "none"
+    return NotFoundError(
+        f"obs of {where} has no column {column!r}; its columns: {there}.", details={"columns": list(names)}
+    )
+
+
+def _no_layer(layer: str, *, names: Sequence[str], where: str) -> NotFoundError:
+    there = ", ".join(names) or "none"
+    return NotFoundError(f"{where} has no layer {layer!r}; there are: {there}.", details={"layers": list(names)})

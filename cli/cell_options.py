@@ -1,0 +1,72 @@
+"""Options of the commands that read a person's own h5ad file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from atlas.resources import resource_path
+from indexer.stage import Advance
+
+if TYPE_CHECKING:
+    from atlas.cells.scoring import ScoreBlock
+    from atlas.expression.units import Unit as ExpressionUnit
+    from atlas.model.joint import JointModel
+
+
+class Kind(StrEnum):
+    """What the rows are."""
+
+    auto = "auto"
+    bulk = "bulk"
+    cells = "cells"
+
+
+Template = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--template",
+        help="Sentence with the blank {x}, or celltype, organ_tissue, disease, tissue (those of the paper); repeatable, "
+        "averaged. Default: the bare label.",
+    ),
+]
+Tissue = Annotated[
+    str | None,
+    typer.Option(
+        "--tissue", help='Where the cells are from; helps cleaning labels. Default: what obs says, "": nothing.'
+    ),
+]
+AsWritten = Annotated[bool, typer.Option("--as-written", help="Take the labels as they are, without cleaning.")]
+InputKind = Annotated[Kind, typer.Option("--input", help="What the rows are; auto: told from each row alone.")]
+Layer = Annotated[
+    str | None,
+    typer.Option("--layer", help="X, raw, or a layer. Default: the first of counts, X and raw that holds counts."),
+]
+Unit = Annotated[str | None, typer.Option("--unit", help="counts, tpm, fpkm or log2; default: seen in the values.")]
+Organism = Annotated[str | None, typer.Option("--organism", help="human or mouse; default: whose genes the names are.")]
+Model = Annotated[Path | None, typer.Option("--model", help="Model folder (default: the packaged one).")]
+
+
+def load_model(folder: Path | None) -> JointModel:
+    """Load the model a command asks for, or the packaged one."""
+    from atlas.model.joint import JointModel
+
+    return JointModel.load(folder or resource_path("starter/model"))
+
+
+def unit_of(text: str | None) -> ExpressionUnit | None:
+    """Return the unit that was declared."""
+    from atlas.expression.units import parse_unit
+
+    return parse_unit(text) if text else None
+
+
+def counted(blocks: Iterable[ScoreBlock], bar: Advance) -> Iterator[ScoreBlock]:
+    """Pass blocks on and move the bar by their rows."""
+    for block in blocks:
+        yield block
+        bar.advance(len(block.row_ids))
