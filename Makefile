@@ -4,6 +4,8 @@
 VENV ?= .venv
 STAMP := $(VENV)/.installed
 BIN := $(VENV)/bin
+# Processes that share the tests: two where there are two cores. WORKERS=0 tests in one process, as a debugger needs it.
+WORKERS ?= $(shell test "$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)" -gt 1 && echo 2 || echo 0)
 
 .PHONY: help venv demo serve test lint format bench clean
 
@@ -51,7 +53,7 @@ lint: $(STAMP)
 	$(BIN)/lint-imports
 
 test: lint
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 format: $(STAMP)
 	$(BIN)/python -m ruff check --fix .

@@ -5,6 +5,9 @@ The counts are drawn by seed; the model is the packaged one, so phrases find the
 
 from __future__ import annotations
 
+import fcntl
+import os
+import shutil
 from pathlib import Path
 
 import h5py
@@ -103,10 +106,23 @@ def tiny_counts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_home(tmp_path_factory: pytest.TempPathFactory, tiny_counts: Path) -> Path:
-    """A home whose current release ``tiny`` was built by the real stages, without a database."""
+    """A home whose current release ``tiny`` was built by the real stages, without a database.
+
+    Processes that share the tests build it once and copy it: a test may give its home a database.
+    """
     home = tmp_path_factory.mktemp("tiny-home")
-    build_tiny(home, tiny_counts)
-    return home
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        build_tiny(home, tiny_counts)
+        return home
+    built = tmp_path_factory.getbasetemp().parent / "tiny-home"
+    with built.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not built.exists():
+            half_built = built.with_suffix(".tmp")
+            shutil.rmtree(half_built, ignore_errors=True)
+            build_tiny(half_built, tiny_counts)
+            half_built.rename(built)
+    return Path(shutil.copytree(built, home, symlinks=True, dirs_exist_ok=True))
 
 
 @pytest.fixture(scope="session")
