@@ -89,6 +89,13 @@ def _schema(texts: LabelTexts, *, reading: Reading, model_hash: str, logit_scale
         "scale": reading.scale,
         "organism": reading.coverage.organism,
     }
-    pandas = {"index_columns": [ROW_ID], "column_indexes": [], "columns": [], "pandas_version": "2.2"}
     fields = [pa.field(ROW_ID, pa.string()), *(pa.field(label, pa.float32()) for label in texts.labels)]
-    return pa.schema(fields, metadata={"geo_atlas": json.dumps(described), "pandas": json.dumps(pandas)})
+    return pa.schema(fields, metadata={"geo_atlas": json.dumps(described), "pandas": _pandas_metadata(texts.labels)})
+
+
+def _pandas_metadata(labels: tuple[str, ...]) -> bytes:
+    """Return the note that makes pandas read the row ids as the index."""
+    import pandas as pd
+
+    empty = pd.DataFrame(np.zeros((0, len(labels)), np.float32), columns=list(labels), index=pd.Index([], name=ROW_ID))
+    return bytes(pa.Schema.from_pandas(empty).metadata[b"pandas"])
