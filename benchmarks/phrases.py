@@ -17,9 +17,10 @@ from pathlib import Path
 import numpy as np
 
 from atlas.model.checkpoint import ModelParts, read_model
-from atlas.model.config import GeneTextConfig
-from atlas.model.gene_tower import GeneTable
+from atlas.model.config import CentreHead, GeneTextConfig
+from atlas.model.gene_table import GeneTable
 from atlas.model.joint import JointModel
+from atlas.model.text_heads import Centre
 from atlas.resources import resource_path
 from atlas.vocabulary import background_phrases
 from indexer.evaluation.corpus import LEAKY, Corpus
@@ -137,17 +138,17 @@ def show(estimate: Estimate) -> str:
     return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
 
 
-def recipes() -> Iterator[tuple[str, GeneTextConfig]]:
-    """Name the recipes that were compared; each line changes the shipped one in the named places."""
+def recipes() -> Iterator[tuple[str, GeneTextConfig, int]]:
+    """Name the recipes compared and the components they remove; each line changes the shipped one in the named places."""
     base = GeneTextConfig()
-    yield "shipped", base
+    yield "shipped", base, 0
     for power in (1.0, 2.0, 3.0):
-        yield f"power {power:g}", replace_recipe(base, power=power)
-    yield "top 500 genes", replace_recipe(base, top_genes=500)
-    yield "z within a sample", replace_recipe(base, standardisation="z")
-    yield "z within a sample, power 1", replace_recipe(base, standardisation="z", power=1.0)
-    yield "deviation floor 0.1 (each gene in its own deviations)", replace_recipe(base, deviation_floor=0.1)
-    yield "5 leading components removed", replace_recipe(base, removed_components=5)
+        yield f"power {power:g}", replace_recipe(base, power=power), 0
+    yield "top 500 genes", replace_recipe(base, top_genes=500), 0
+    yield "z within a sample", replace_recipe(base, standardisation="z"), 0
+    yield "z within a sample, power 1", replace_recipe(base, standardisation="z", power=1.0), 0
+    yield "deviation floor 0.1 (each gene in its own deviations)", replace_recipe(base, deviation_floor=0.1), 0
+    yield "5 leading components removed", base, 5
 
 
 def replace_recipe(recipe: GeneTextConfig, **changes: object) -> GeneTextConfig:
@@ -158,14 +159,11 @@ def replace_recipe(recipe: GeneTextConfig, **changes: object) -> GeneTextConfig:
 def grid_table(parts: ModelParts, corpus: Corpus, rules: Sequence[PhraseRule], *, folder: Path) -> str:
     """Markdown: mean AUROC and P@10 of each recipe, statistics fitted as for the shipped model."""
     lines = ["| recipe | mean AUROC | mean P@10 | cardiomyopathy | liver |", "|---|---|---|---|---|"]
-    for name, recipe in recipes():
-        variant = replace(
-            parts,
-            config=parts.config.model_copy(update={"transcriptome": recipe}),
-            table=without_components(parts, n_removed=recipe.removed_components),
-        )
-        statistics, _ = collect_statistics(variant, corpus.paths, exclude_series=LEAKY)
-        model = JointModel(replace(variant, statistics=statistics), folder=folder, digest="")
+    for name, recipe, n_removed in recipes():
+        variant = without_components(parts, n_removed=n_removed)
+        variant = replace(variant, config=variant.config.model_copy(update={"transcriptome": recipe}))
+        fitted = variant.with_statistics(*collect_statistics(variant, corpus.paths, exclude_series=LEAKY))
+        model = JointModel.of_parts(fitted, folder=folder)
         scores = corpus.embed(model) @ model.embed_texts([rule.phrase for rule in rules]).T
         positives = [rule.positives(corpus.samples) for rule in rules]
         aurocs = {rule.phrase: roc_auc(scores[:, i], positives[i]) for i, rule in enumerate(rules)}
@@ -177,13 +175,16 @@ def grid_table(parts: ModelParts, corpus: Corpus, rules: Sequence[PhraseRule], *
     return "\n".join(lines)
 
 
-def without_components(parts: ModelParts, *, n_removed: int) -> GeneTable:
-    """Return the gene table with leading components of the human genes removed."""
+def without_components(parts: ModelParts, *, n_removed: int) -> ModelParts:
+    """Return the model with leading components of the human genes removed from both sides."""
     if not n_removed:
-        return parts.table
-    vectors = parts.table.codes * parts.table.scales[:, None] + parts.table.centre
+        return parts
+    vectors = parts.table.vectors(np.arange(parts.table.n_genes)) + parts.tensors["centre"]
     human = np.array([organism == "human" for organism in parts.genes["organism"].to_pylist()])
-    return GeneTable.from_vectors(vectors, reference=human, n_removed=n_removed)
+    centre = Centre.fit(vectors[human], n_removed=n_removed)
+    tensors = {**parts.tensors, **centre.tensors(), **GeneTable.from_vectors(centre.apply(vectors)).tensors()}
+    text = parts.config.text.model_copy(update={"head": CentreHead(removed_components=n_removed)})
+    return replace(parts, config=parts.config.model_copy(update={"text": text}), tensors=tensors)
 
 
 def report(data: Path, model_dir: Path, *, grid: bool) -> str:

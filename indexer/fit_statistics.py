@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -58,10 +58,7 @@ def fit_statistics(
     """
     parts = read_model(model_dir)
     statistics, record = collect_statistics(parts, sources, exclude_series=exclude_series, unit=unit, progress=progress)
-    write_model(
-        out or model_dir,
-        replace(parts, statistics=statistics, config=parts.config.model_copy(update={"statistics": record})),
-    )
+    write_model(out or model_dir, parts.with_statistics(statistics, record))
     return record
 
 

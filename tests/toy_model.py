@@ -9,10 +9,20 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from atlas.model.checkpoint import GENES_SCHEMA, ModelParts, write_model
-from atlas.model.config import GeneTextConfig, ModelConfig, StatisticsRecord, TextConfig
-from atlas.model.gene_tower import GeneTable
+from atlas.model.checkpoint import GENES_SCHEMA, MEMORY_SCHEMA, ModelParts, write_model
+from atlas.model.config import (
+    CellRecipe,
+    CentreHead,
+    GeneTextConfig,
+    ModelConfig,
+    StatisticsRecord,
+    TextConfig,
+    TextHeadConfig,
+)
+from atlas.model.gene_table import GeneTable
+from atlas.model.quantised import Int8Rows
 from atlas.model.statistics import GeneStatistics
+from atlas.model.text_heads import Centre, Memory
 
 WORDS = ("heart", "liver", "brain", "blood", "lung", "kidney", "muscle", "skin")
 
@@ -23,8 +33,9 @@ class ToyTextTower:
     name = "toy"
     dim = len(WORDS) + 1
     fingerprint = hashlib.sha256(b"toy").hexdigest()
+    max_tokens = 64  # words
 
-    def __init__(self, *, threads: int | None = None) -> None:
+    def __init__(self, config: TextConfig | None = None, *, threads: int | None = None, **_: object) -> None:
         self.threads = threads
         self.n_calls = 0
 
@@ -32,9 +43,12 @@ class ToyTextTower:
         self.n_calls += 1
         vectors = np.zeros((len(texts), self.dim), dtype=np.float32)
         for row, text in enumerate(texts):
-            for word in text.lower().replace(".", " ").split():
+            for word in text.lower().replace(".", " ").split()[: self.max_tokens]:
                 vectors[row, WORDS.index(word) if word in WORDS else len(WORDS)] += 1.0
         return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+
+    def n_truncated(self, texts: Sequence[str]) -> int:
+        return sum(len(text.split()) > self.max_tokens for text in texts)
 
 
 def gene_word(number: int) -> str:
@@ -85,12 +99,76 @@ def toy_parts(
     record = StatisticsRecord(n_samples=3, n_studies=3, excluded_series=(), sources=())
     config = ModelConfig(
         dim=ToyTextTower.dim,
-        text=TextConfig(tower="toy", fingerprint=ToyTextTower.fingerprint),
+        text=toy_text_config(CentreHead()),
         transcriptome=recipe or GeneTextConfig(),
         statistics=record if fitted else None,
     )
-    table = GeneTable.from_vectors(vectors, reference=np.arange(n) < n_human)
-    return ModelParts(config, genes, table, statistics if fitted else None)
+    centre = Centre.fit(vectors[:n_human])
+    table = GeneTable.from_vectors(centre.apply(vectors))
+    tensors = {**table.tensors(), **centre.tensors(), **(statistics.tensors() if fitted else {})}
+    return ModelParts(config, genes, tensors)
+
+
+def toy_text_config(head: TextHeadConfig, *, templates: tuple[str, ...] = ("{x}",)) -> TextConfig:
+    """The text side of a toy model."""
+    return TextConfig(
+        tower="toy",
+        dim=ToyTextTower.dim,
+        fingerprint=ToyTextTower.fingerprint,
+        max_tokens=ToyTextTower.max_tokens,
+        templates=templates,
+        head=head,
+    )
+
+
+def toy_memory_parts(
+    n_human: int,
+    *,
+    n_mouse: int = 0,
+    dim: int = 16,
+    recipe: GeneTextConfig | None = None,
+    projection: np.ndarray | None = None,
+    seed: int = 0,
+) -> ModelParts:
+    """Content of a toy model whose phrases attend to gene sets: one set a word, of the human genes that speak of that word.
+
+    A word's set and its genes share a random direction of ``dim`` numbers, so phrases find samples as in :func:`toy_parts`.
+    Weights are signed, single cells are read as such, and mouse genes borrow the row of their human ortholog.
+    """
+    rng = np.random.default_rng(seed)
+    directions = rng.normal(size=(len(WORDS), dim))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    numbers = np.arange(n_human) % len(WORDS)
+    genes = toy_genes(n_human, n_mouse=n_mouse)
+    rows = np.concatenate([np.arange(n_human), np.arange(n_mouse)])
+    table = GeneTable.from_vectors(directions[numbers] + 0.02 * rng.normal(size=(n_human, dim)), rows=rows)
+    keys = ToyTextTower().embed(WORDS)
+    if projection is not None:
+        keys = keys @ projection
+    memory = Memory(
+        Int8Rows.from_vectors(keys), Int8Rows.from_vectors(directions), n_neighbours=3, projection=projection
+    )
+    n = n_human + n_mouse
+    statistics = GeneStatistics(np.zeros(n, np.float32), np.ones(n, np.float32), np.full(n, 3, np.int32))
+    recipe = recipe or GeneTextConfig(signed=True, power=1.0, cells=CellRecipe())
+    config = ModelConfig(
+        dim=dim,
+        logit_scale=20.0,
+        text=toy_text_config(memory.config),
+        transcriptome=recipe.model_copy(update={"n_rows": n_human}),
+        statistics=StatisticsRecord(n_samples=3, n_studies=3, excluded_series=(), sources=()),
+    )
+    tensors = {**table.tensors(), **memory.tensors(), **statistics.tensors()}
+    if recipe.cells is not None:
+        tensors["cell_medians"] = np.ones(n, np.float32)
+    names = pa.table({"set": list(WORDS), "library": ["Toy"] * len(WORDS)}, schema=MEMORY_SCHEMA)
+    return ModelParts(config, genes, tensors, names)
+
+
+def write_toy_memory_model(folder: Path, n_human: int = 64, *, n_mouse: int = 0) -> Path:
+    """Write a toy model with the head ``memory``; register ``ToyTextTower`` in ``TEXT_TOWERS`` before loading it."""
+    write_model(folder, toy_memory_parts(n_human, n_mouse=n_mouse))
+    return folder
 
 
 def write_toy_model(folder: Path, n_human: int = 64, *, n_mouse: int = 0, fitted: bool = True) -> Path:

@@ -26,10 +26,17 @@ def log_expression(aligned: AlignedExpression) -> npt.NDArray[np.float32]:
     out = np.full(aligned.values.shape, np.nan, dtype=np.float32)
     for row, unit in enumerate(aligned.units):
         measured = aligned.measured[row]
-        linear = linear_values(aligned.values[row][measured], unit=unit)
-        total = float(linear.sum())
-        out[row, measured] = np.log1p(linear * (_PER_SAMPLE / total)) if total > 0 else 0.0
+        out[row, measured] = log_row(aligned.values[row][measured], unit=unit)
     return out
+
+
+def log_row(values: npt.NDArray[np.float32], *, unit: Unit) -> npt.NDArray[np.float32]:
+    """Return the (n_measured,) float32 log expression of one sample's measured values; zeros if they add up to nothing."""
+    linear = linear_values(values, unit=unit)
+    total = float(linear.sum())
+    if not total > 0:
+        return np.zeros(linear.shape, dtype=np.float32)
+    return np.log1p(linear * (_PER_SAMPLE / total)).astype(np.float32)
 
 
 def linear_values(values: npt.NDArray[np.float32], *, unit: Unit) -> npt.NDArray[np.float64]:

@@ -1,15 +1,14 @@
 """``JointModel``: phrases and transcriptomes as vectors of one space, compared by cosine.
 
-In: a model folder. Out: ``(n, dim)`` float32 L2-normalised rows. Loading is cheap; the text tower loads on the first phrase.
+In: a model folder. Out: ``(n, dim)`` float32 L2-normalised rows. Loading is cheap; towers load when they are first asked.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from threading import Lock
+from threading import RLock
 
 import numpy as np
 
@@ -18,60 +17,43 @@ from atlas.expression.align import AlignedExpression, Coverage, align
 from atlas.expression.genes import GeneMap
 from atlas.expression.matrix import ExpressionMatrix
 from atlas.model.checkpoint import ModelParts, model_hash, read_model
-from atlas.model.gene_tower import TRANSCRIPTOME_TOWERS, TranscriptomeTower, missing_statistics
+from atlas.model.config import GeneformerConfig, GeneTextConfig, StatisticsRecord
+from atlas.model.projection import Projection
 from atlas.model.statistics import GeneStatistics
+from atlas.model.tensors import ADAPTER_PREFIX, TRANSCRIPTOME_PREFIX
+from atlas.model.text_heads import TEXT_HEADS, Memory, TextHead
 from atlas.model.text_tower import TEXT_TOWERS, TextTower
+from atlas.model.transcriptome import (
+    TRANSCRIPTOME_TOWERS,
+    InputKind,
+    LinearTower,
+    TranscriptomeTower,
+    missing_statistics,
+    without_gene_weights,
+)
 from atlas.vectors.gene_weights import GeneWeights
 
 
 class JointModel:
     """A text tower and a transcriptome tower over one space; safe to share between threads.
 
-    Use :meth:`load`.
+    Use :meth:`load`, or :meth:`of_parts` for a model that has no folder.
 
     Attributes
     ----------
     folder
         Where it was read.
     hash
-        sha256 over the folder's files; vectors of models with different hashes must not be compared.
+        sha256 over the folder's files; vectors of models with different hashes must not be compared. Empty in memory.
     dim
         Length of a vector.
+    config
+        What the model is.
     genes
         Identity and order of the model's genes.
     """
 
     def __init__(self, parts: ModelParts, *, folder: Path, digest: str, threads: int | None = None) -> None:
-        self.folder = folder
-        self.hash = digest
-        self.dim = parts.config.dim
-        self.config = parts.config
-        self.genes = gene_map(parts)
-        self._parts = parts
-        self._threads = threads
-        self._lock = Lock()
-        self._text_tower: TextTower | None = None
-        self._transcriptome_tower: TranscriptomeTower | None = None
-        if parts.statistics is not None:
-            self._transcriptome_tower = self._make_transcriptome_tower(parts.statistics)
-
-    @classmethod
-    def load(cls, folder: Path, *, threads: int | None = None) -> JointModel:
-        """Read and check a model folder.
-
-        Parameters
-        ----------
-        folder
-            ``config.json``, ``model.safetensors``, ``genes.parquet``.
-        threads
-            Torch threads of the text tower; ``None`` leaves torch's choice.
-
-        Raises
-        ------
-        ArtifactError
-            ``missing``, ``corrupt`` or ``incompatible``.
-        """
-        parts = read_model(folder)
         name = parts.config.text.tower
         if name not in TEXT_TOWERS:
             raise ArtifactError(
@@ -80,72 +62,208 @@ class JointModel:
                 kind="incompatible",
                 details={"seen": name, "expected": sorted(TEXT_TOWERS)},
             )
-        return cls(parts, folder=folder, digest=model_hash(folder), threads=threads)
+        self.folder = folder
+        self.hash = digest
+        self.dim = parts.config.dim
+        self.config = parts.config
+        self._parts = parts
+        self._threads = threads
+        self._lock = RLock()
+        self._text_tower: TextTower | None = None
+        self._transcriptome_tower: TranscriptomeTower | None = None
+        self._head: TextHead = TEXT_HEADS[parts.config.text.head.kind](parts.tensors, parts.config.text)
+
+    @classmethod
+    def load(cls, folder: Path, *, threads: int | None = None) -> JointModel:
+        """Read and check a model folder.
+
+        Parameters
+        ----------
+        folder
+            ``config.json``, ``model.safetensors``, ``genes.parquet``, and ``memory.parquet`` if its head has one.
+        threads
+            Torch threads of the towers; ``None`` leaves torch's choice.
+
+        Raises
+        ------
+        ArtifactError
+            ``missing``, ``corrupt`` or ``incompatible``.
+        """
+        return cls(read_model(folder), folder=folder, digest=model_hash(folder), threads=threads)
+
+    @classmethod
+    def of_parts(cls, parts: ModelParts, *, folder: Path = Path(), threads: int | None = None) -> JointModel:
+        """Return a model in memory; ``folder`` is what relative sources of towers start from."""
+        return cls(parts, folder=folder, digest="", threads=threads)
 
     def with_statistics(self, statistics: GeneStatistics) -> JointModel:
         """Return a copy in memory with other gene statistics; its hash is empty, for it has no folder of its own."""
-        copy = JointModel(
-            replace(self._parts, statistics=statistics), folder=self.folder, digest="", threads=self._threads
-        )
-        copy._text_tower = self._text_tower
+        record = self.config.statistics or StatisticsRecord(n_samples=1, n_studies=1, excluded_series=(), sources=())
+        return self.with_parts(self._parts.with_statistics(statistics, record))
+
+    def with_parts(self, parts: ModelParts) -> JointModel:
+        """Return a copy in memory with other parts that share this model's loaded text tower."""
+        copy = JointModel(parts, folder=self.folder, digest="", threads=self._threads)
+        if parts.config.text.fingerprint == self.config.text.fingerprint:
+            copy._text_tower = self._text_tower
         return copy
+
+    @property
+    def genes(self) -> GeneMap:
+        """Identity and order of the model's genes."""
+        return self._parts.gene_map
+
+    @property
+    def logit_scale(self) -> float | None:
+        """Factor of the cosine learned in training; ``None`` if none was."""
+        return self.config.logit_scale
+
+    @property
+    def explains_by_genes(self) -> bool:
+        """Whether vectors are weighted sums of gene vectors."""
+        return isinstance(self.config.transcriptome, GeneTextConfig)
+
+    @property
+    def raw_text_key(self) -> str:
+        """sha256 of everything a raw text vector depends on; models that differ in their heads alone share it."""
+        text = self.config.text.model_dump_json(exclude={"head", "source"})
+        digest = hashlib.sha256(text.encode())
+        self._add_tensors(digest, ADAPTER_PREFIX)
+        return digest.hexdigest()
 
     @property
     def text_key(self) -> str:
         """sha256 of everything a phrase's vector depends on; models that differ in gene statistics alone share it."""
-        table = self._parts.table
-        digest = hashlib.sha256(self.config.text.model_dump_json().encode())
-        for tensor in (table.centre, table.removed):
-            digest.update(np.ascontiguousarray(tensor, dtype="<f4").tobytes())
+        digest = hashlib.sha256(self.raw_text_key.encode() + self.config.text.head.model_dump_json().encode())
+        self._add_tensors(digest, "centre", "removed", "memory_", "text_head.")
         return digest.hexdigest()
 
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
-        """Return ``(n_texts, dim)`` float32, L2-normalised: one vector a phrase, every template of the model averaged.
+        """Return ``(n_texts, dim)`` float32, L2-normalised: the head's vectors of :meth:`embed_raw_texts`.
 
         Raises
         ------
         ArtifactError
             If the text tower's files are not those the model was built with.
         """
-        if not texts:
-            return np.zeros((0, self.dim), dtype=np.float32)
-        tower = self._loaded_text_tower()
-        templates = self.config.text.templates
-        filled = [template.replace("{x}", text) for template in templates for text in texts]
-        vectors = tower.embed(filled).reshape(len(templates), len(texts), self.dim).mean(axis=0, dtype=np.float32)
-        return self._parts.table.centre_texts(vectors)
+        return self.text_head(self.embed_raw_texts(texts))
 
-    def embed_expression(self, aligned: AlignedExpression) -> np.ndarray:
-        """Return ``(n_samples, dim)`` float32, L2-normalised; each row depends on that row alone, bit for bit.
+    def embed_raw_texts(self, texts: Sequence[str]) -> np.ndarray:
+        """Return ``(n_texts, text dim)`` float32: the tower's vectors of every template filled with a phrase, averaged.
+
+        Raises
+        ------
+        ArtifactError
+            As :meth:`embed_texts`.
+        """
+        text = self.config.text
+        if not texts:
+            return np.zeros((0, text.dim), dtype=np.float32)
+        filled = [template.replace("{x}", one) for template in text.templates for one in texts]
+        vectors = self._loaded_text_tower().embed(filled)
+        return np.asarray(vectors.reshape(len(text.templates), len(texts), text.dim).mean(axis=0, dtype=np.float32))
+
+    def text_head(self, raw: np.ndarray) -> np.ndarray:
+        """Return ``(n, dim)`` float32, L2-normalised, of ``(n, text dim)`` raw vectors; a row depends on that row alone."""
+        return self._head.embed(np.asarray(raw, dtype=np.float32))
+
+    def nearest_sets(self, phrase: str, k: int = 10) -> list[tuple[str, str, float]]:
+        """Return the gene sets whose names a phrase attends to: ``(set, library, weight)``, nearest first.
+
+        Parameters
+        ----------
+        phrase
+            As for :meth:`embed_texts`.
+        k
+            Most sets returned; those beyond the head's own number of neighbours weigh 0.
+
+        Raises
+        ------
+        ArtifactError
+            If the model's head keeps no gene sets.
+        """
+        names = self._parts.memory
+        if not isinstance(self._head, Memory) or names is None:
+            raise ArtifactError(
+                f"The model in {self.folder} has the text head {self.config.text.head.kind!r}, which keeps no gene sets. "
+                "Use a model with the head 'memory'.",
+                kind="incompatible",
+                details={"seen": self.config.text.head.kind, "expected": "memory"},
+            )
+        terms, weights = self._head.attend(self.embed_raw_texts([phrase]), k=k)
+        near = names.take(terms[0]).to_pylist()
+        return [(row["set"], row["library"], float(weight)) for row, weight in zip(near, weights[0], strict=True)]
+
+    def score(self, texts: Sequence[str], vectors: np.ndarray) -> np.ndarray:
+        """Return ``(n_vectors, n_texts)`` float32 cosines; each depends on its vector and its text alone, bit for bit.
+
+        Parameters
+        ----------
+        texts
+            Phrases.
+        vectors
+            ``(n_vectors, dim)``, L2-normalised, of this model.
+        """
+        phrases = self.embed_texts(texts).astype(np.float64)
+        wide = np.asarray(vectors, dtype=np.float64)
+        scores = np.empty((len(wide), len(phrases)), dtype=np.float32)
+        for column, phrase in enumerate(phrases):
+            scores[:, column] = np.einsum("ij,j->i", wide, phrase)
+        return np.clip(scores, -1.0, 1.0, out=scores)
+
+    def embed_expression(self, aligned: AlignedExpression, *, kind: InputKind = "auto") -> np.ndarray:
+        """Return ``(n_samples, dim)`` float32, L2-normalised; each row depends on that row alone.
+
+        Parameters
+        ----------
+        aligned
+            Expression in the order of :attr:`genes`.
+        kind
+            Whether rows are bulk samples or single cells; by default told from each row itself.
 
         Raises
         ------
         InputError
-            If a sample has no signal.
+            If a sample has no signal, or shares too few genes with the model.
         ArtifactError
             If the model has no gene statistics yet.
         """
-        if self._transcriptome_tower is None:
-            raise missing_statistics(str(self.folder))
-        return self._transcriptome_tower.embed(aligned)
+        vectors = self._loaded_transcriptome_tower().embed(aligned, kind=kind)
+        config = self.config.transcriptome
+        if isinstance(config, GeneTextConfig):
+            return vectors  # the tower's own vectors are those of the joint space
+        if config.head is not None:
+            return Projection.read(self._parts.tensors, prefix=TRANSCRIPTOME_PREFIX).embed(vectors)
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+        return np.asarray(vectors / np.maximum(lengths, np.finfo(np.float32).tiny), dtype=np.float32)
 
-    def embed_with_weights(self, aligned: AlignedExpression, *, top: int) -> tuple[np.ndarray, list[GeneWeights]]:
+    def embed_with_weights(
+        self, aligned: AlignedExpression, *, top: int, kind: InputKind = "auto"
+    ) -> tuple[np.ndarray, list[GeneWeights]]:
         """Return the vectors of :meth:`embed_expression`, bit for bit, and of each sample its ``top`` strongest genes.
 
         Raises
         ------
         InputError, ArtifactError
-            As :meth:`embed_expression`.
+            As :meth:`embed_expression`; also if vectors of this model are no weighted sums of gene vectors.
         """
-        if self._transcriptome_tower is None:
-            raise missing_statistics(str(self.folder))
-        return self._transcriptome_tower.embed_with_weights(aligned, top=top)
+        return self._linear_tower().embed_with_weights(aligned, top=top, kind=kind)
 
     def gene_vectors(self, rows: np.ndarray) -> np.ndarray:
-        """Return the vectors of genes ``rows`` as ``(m, dim)`` float64, centred as phrases are, not normalised."""
+        """Return the vectors of genes ``rows`` as ``(m, dim)`` float64, not normalised.
+
+        Raises
+        ------
+        ArtifactError
+            If vectors of this model are no weighted sums of gene vectors.
+        """
+        if not self.explains_by_genes:
+            raise without_gene_weights(self.config.transcriptome.tower)
         return self._parts.table.vectors(rows)
 
-    def embed_matrix(self, matrix: ExpressionMatrix, *, organism: str = "human") -> tuple[np.ndarray, Coverage]:
+    def embed_matrix(
+        self, matrix: ExpressionMatrix, *, organism: str = "human", kind: InputKind = "auto"
+    ) -> tuple[np.ndarray, Coverage]:
         """Align and embed; also return how many of the genes were recognised.
 
         Raises
@@ -154,35 +272,62 @@ class JointModel:
             If no gene is recognised, the genes are another organism's, or a sample has no signal.
         """
         aligned = align(matrix, self.genes, organism=organism)
-        return self.embed_expression(aligned), aligned.coverage
+        return self.embed_expression(aligned, kind=kind), aligned.coverage
 
-    def _make_transcriptome_tower(self, statistics: GeneStatistics) -> TranscriptomeTower:
-        config = self.config.transcriptome
-        return TRANSCRIPTOME_TOWERS[config.tower](self._parts.table, statistics, config)
+    def _linear_tower(self) -> LinearTower:
+        tower = self._loaded_transcriptome_tower() if self.explains_by_genes else None
+        if not isinstance(tower, LinearTower):
+            raise without_gene_weights(self.config.transcriptome.tower)
+        return tower
+
+    def _loaded_transcriptome_tower(self) -> TranscriptomeTower:
+        with self._lock:
+            if self._transcriptome_tower is None:
+                config = self.config.transcriptome
+                if isinstance(config, GeneTextConfig) and self._parts.statistics is None:
+                    raise missing_statistics(str(self.folder))
+                tower = TRANSCRIPTOME_TOWERS[config.tower](self._parts, folder=self.folder, threads=self._threads)
+                expected = config.dim if isinstance(config, GeneformerConfig) else self.dim
+                if tower.dim != expected:
+                    raise ArtifactError(
+                        f"The transcriptome tower {config.tower!r} gives vectors of {tower.dim} numbers; the model in "
+                        f"{self.folder} expects {expected}. Give the weights it was made with.",
+                        kind="incompatible",
+                        details={"seen": tower.dim, "expected": expected},
+                    )
+                self._transcriptome_tower = tower
+            return self._transcriptome_tower
 
     def _loaded_text_tower(self) -> TextTower:
         """Load the tower once, whichever thread asks first."""
         with self._lock:
             if self._text_tower is None:
-                tower = TEXT_TOWERS[self.config.text.tower](threads=self._threads)
-                if tower.fingerprint != self.config.text.fingerprint or tower.dim != self.dim:
+                text = self.config.text
+                tower = TEXT_TOWERS[text.tower](
+                    text, folder=self.folder, adapter=self._parts.tensors, threads=self._threads
+                )
+                if tower.fingerprint != text.fingerprint or tower.dim != text.dim:
                     raise ArtifactError(
                         f"The text tower {tower.name!r} installed here is not the one the model in {self.folder} was built "
-                        f"with: fingerprint {tower.fingerprint[:12]}, expected {self.config.text.fingerprint[:12]}. "
-                        "Install the pinned version of its package.",
+                        f"with: fingerprint {tower.fingerprint[:12]}, expected {text.fingerprint[:12]}. "
+                        "Install the pinned version of its package, or give the folder of the weights it was made with.",
                         kind="incompatible",
-                        details={"seen": tower.fingerprint, "expected": self.config.text.fingerprint},
+                        details={"seen": tower.fingerprint, "expected": text.fingerprint},
                     )
                 self._text_tower = tower
             return self._text_tower
 
+    def _add_tensors(self, digest: hashlib._Hash, *prefixes: str) -> None:
+        for name in sorted(self._parts.tensors):
+            if name.startswith(prefixes):
+                tensor = self._parts.tensors[name]
+                digest.update(f"{name} {tensor.dtype} {tensor.shape}\n".encode())
+                digest.update(np.ascontiguousarray(tensor).tobytes())
+
 
 def gene_map(parts: ModelParts) -> GeneMap:
     """Return the identity of the model's genes."""
-    columns = {name: parts.genes[name].to_pylist() for name in ("ensembl_id", "symbol", "organism", "synonyms")}
-    return GeneMap(
-        ensembl_ids=tuple(columns["ensembl_id"]),
-        symbols=tuple(columns["symbol"]),
-        organisms=tuple(columns["organism"]),
-        synonyms=tuple(tuple(names) for names in columns["synonyms"]),
-    )
+    return parts.gene_map
+
+
+__all__ = ["JointModel", "gene_map"]

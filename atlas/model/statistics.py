@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -33,6 +34,17 @@ class GeneStatistics:
     deviation: np.ndarray
     n_studies: np.ndarray
 
+    @classmethod
+    def read(cls, tensors: Mapping[str, np.ndarray]) -> GeneStatistics | None:
+        """Return the statistics stored in ``tensors``, ``None`` if there are none."""
+        if "statistics_mean" not in tensors:
+            return None
+        return cls(*(tensors[f"statistics_{name}"] for name in ("mean", "deviation", "n_studies")))
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """Return the tensors of the model file."""
+        return {f"statistics_{name}": getattr(self, name) for name in ("mean", "deviation", "n_studies")}
+
 
 def standardise(log_values: np.ndarray, *, kind: Standardisation) -> np.ndarray:
     """Return one sample's scores, float64, NaN where the gene was not measured.
@@ -48,20 +60,37 @@ def standardise(log_values: np.ndarray, *, kind: Standardisation) -> np.ndarray:
     """
     scores = np.full(log_values.shape, np.nan, dtype=np.float64)
     measured = np.flatnonzero(~np.isnan(log_values))
-    values = log_values[measured].astype(np.float64)
+    values = log_values[measured]
     if values.size == 0 or values.min() == values.max():
         return scores
-    scores[measured] = _normal_scores(values) if kind == "rank" else (values - values.mean()) / values.std()
+    if kind == "rank":
+        scores[measured] = _normal_scores(values)
+    else:
+        wide = values.astype(np.float64)
+        scores[measured] = (wide - wide.mean()) / wide.std()
     return scores
 
 
 def _normal_scores(values: np.ndarray) -> np.ndarray:
     """Blom-like normal scores of mid-ranks."""
+    order = np.argsort(values)  # equal values share their mean rank, so their order does not matter
+    ordered = values[order]
+    first = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+    counts = np.diff(first, append=values.size)
+    twice_rank = 2 * first + counts + 1  # ranks from 1
+    scores = np.empty(values.size, dtype=np.float64)
+    scores[order] = np.repeat(_quantiles(values.size)[twice_rank - 2], counts)
+    return scores
+
+
+@lru_cache(maxsize=4)
+def _quantiles(n: int) -> np.ndarray:
+    """Return the normal quantiles of the ranks 1, 1.5, ... n among n values."""
     from scipy.special import ndtri
 
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    mid_rank = np.cumsum(counts) - (counts - 1) / 2.0  # ranks from 1
-    return np.asarray(ndtri((mid_rank - 0.5) / values.size)[inverse])
+    found: np.ndarray = ndtri((np.arange(2, 2 * n + 1) / 2.0 - 0.5) / n)
+    found.flags.writeable = False
+    return found
 
 
 @dataclass

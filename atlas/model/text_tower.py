@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
@@ -19,6 +18,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from atlas.errors import ArtifactError, MissingExtraError
+from atlas.model.config import LoraRecord, TextConfig
+from atlas.model.encoding import BatchEncoder, merge_adapter, quiet_transformers, report_truncated
 from atlas.texts import valid_utf8
 
 MINILM_DIM = 384
@@ -59,7 +60,11 @@ class TextTower(Protocol):
     def fingerprint(self) -> str: ...  # noqa: D102
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
-        """Return ``(n_texts, dim)`` float32, L2-normalised, in the order given."""
+        """Return ``(n_texts, dim)`` float32, L2-normalised, in the order given; longer texts are cut and counted in the log."""
+        ...
+
+    def n_truncated(self, texts: Sequence[str]) -> int:
+        """Return how many of the texts are longer than the tower reads, and therefore cut."""
         ...
 
 
@@ -74,6 +79,8 @@ class MiniLmTower:
         Torch threads to set on loading; ``None`` leaves torch's own choice.
     batch_tokens
         Upper bound of tokens (texts times the longest of them) in one forward pass: bounds memory at any text length.
+    adapter, adapter_tensors
+        Low-rank changes of the weights, merged here.
 
     Notes
     -----
@@ -87,11 +94,21 @@ class MiniLmTower:
     name = "minilm"
     dim = MINILM_DIM
 
-    def __init__(self, folder: Path | None = None, *, threads: int | None = None, batch_tokens: int = 1024) -> None:
+    def __init__(
+        self,
+        folder: Path | None = None,
+        *,
+        threads: int | None = None,
+        batch_tokens: int = 1024,
+        adapter: LoraRecord | None = None,
+        adapter_tensors: Mapping[str, np.ndarray] = MappingProxyType({}),
+    ) -> None:
         self._folder = folder if folder is not None else packaged_minilm_folder()
         verify_files(self._folder, MINILM_SHA256)
-        self._batch_tokens = batch_tokens
-        self._tokenizer, self._model = _load_transformer(self._folder, threads=threads)
+        self._tokenizer, model = _load_transformer(self._folder, threads=threads)
+        if adapter is not None:
+            merge_adapter(model, adapter, adapter_tensors)
+        self._encoder = BatchEncoder(model, pooling="mean", batch_tokens=batch_tokens)
 
     @property
     def fingerprint(self) -> str:
@@ -100,30 +117,17 @@ class MiniLmTower:
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """Return ``(n_texts, 384)`` float32, L2-normalised, in the order given."""
-        vectors = np.zeros((len(texts), self.dim), dtype=np.float32)
-        if not texts:
-            return vectors
+        encodings = [self._tokenize(text) for text in texts]
+        report_truncated(sum(bool(one.overflowing) for one in encodings), len(texts), max_tokens=MINILM_MAX_TOKENS)
+        return self._encoder.encode([one.ids for one in encodings])
+
+    def n_truncated(self, texts: Sequence[str]) -> int:
+        """Return how many of the texts are longer than 256 tokens, and therefore cut."""
+        return sum(bool(self._tokenize(text).overflowing) for text in texts)
+
+    def _tokenize(self, text: str) -> Any:
         # a lone surrogate (half of a character, as broken JSON can carry) has no UTF-8 form: it becomes "?"
-        tokens = [self._tokenizer.encode(valid_utf8(text)) for text in texts]
-        for batch in _length_buckets([len(encoding.ids) for encoding in tokens], batch_tokens=self._batch_tokens):
-            vectors[batch] = self._embed_batch([tokens[i].ids for i in batch])
-        return vectors
-
-    def _embed_batch(self, token_ids: list[list[int]]) -> np.ndarray:
-        """Pad, run the encoder once, pool."""
-        import torch
-
-        width = max(map(len, token_ids))
-        ids = torch.zeros((len(token_ids), width), dtype=torch.long)
-        mask = torch.zeros((len(token_ids), width), dtype=torch.long)
-        for i, row in enumerate(token_ids):
-            ids[i, : len(row)] = torch.tensor(row)
-            mask[i, : len(row)] = 1
-        with torch.inference_mode():
-            hidden = self._model(input_ids=ids, attention_mask=mask).last_hidden_state
-            pooled = (hidden * mask.unsqueeze(-1)).sum(dim=1) / mask.sum(dim=1, keepdim=True)
-            pooled = torch.nn.functional.normalize(pooled, dim=1)
-        return np.asarray(pooled.numpy(), dtype=np.float32)
+        return self._tokenizer.encode(valid_utf8(text))
 
 
 def packaged_minilm_folder() -> Path:
@@ -189,38 +193,30 @@ def _load_transformer(folder: Path, *, threads: int | None) -> tuple[Any, Any]:
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.enable_truncation(MINILM_MAX_TOKENS)
     tokenizer.no_padding()
-    with _quiet_transformers():
+    with quiet_transformers():
         model = AutoModel.from_pretrained(str(folder), local_files_only=True, use_safetensors=True, dtype=torch.float32)
     return tokenizer, model.eval()
 
 
-@contextmanager
-def _quiet_transformers() -> Iterator[None]:
-    """Silence its progress bar and its report of the unused pooler; both would land among our own lines."""
-    from transformers.utils import logging as hf_module
-
-    hf_logging: Any = hf_module  # its functions carry no types
-    verbosity, had_bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
-    hf_logging.set_verbosity_error()
-    hf_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        hf_logging.set_verbosity(verbosity)
-        if had_bars:
-            hf_logging.enable_progress_bar()
+def _make_minilm(
+    config: TextConfig, *, folder: Path, adapter: Mapping[str, np.ndarray], threads: int | None
+) -> TextTower:
+    if config.pooling != "mean" or config.max_tokens != MINILM_MAX_TOKENS:
+        raise ArtifactError(
+            f"The model in {folder} asks MiniLM for {config.pooling} pooling over {config.max_tokens} tokens; "
+            f"it has mean pooling over {MINILM_MAX_TOKENS}. Use the tower 'encoder' for another pooling.",
+            kind="incompatible",
+        )
+    return MiniLmTower(threads=threads, adapter=config.adapter, adapter_tensors=adapter)
 
 
-def _length_buckets(lengths: Sequence[int], *, batch_tokens: int) -> list[np.ndarray]:
-    """Return batches of row numbers, similar lengths together, each at most ``batch_tokens`` wide times long."""
-    order = np.argsort(np.asarray(lengths), kind="stable")
-    batches: list[np.ndarray] = []
-    start = 0
-    for stop in range(1, len(order) + 1):
-        if stop == len(order) or (stop - start + 1) * lengths[order[stop]] > batch_tokens:
-            batches.append(order[start:stop])
-            start = stop
-    return batches
+def _make_encoder(
+    config: TextConfig, *, folder: Path, adapter: Mapping[str, np.ndarray], threads: int | None
+) -> TextTower:
+    from atlas.model.text_encoder import EncoderTower
+
+    return EncoderTower.of_config(config, folder=folder, adapter_tensors=adapter, threads=threads)
 
 
-TEXT_TOWERS: dict[str, Callable[..., TextTower]] = {MiniLmTower.name: MiniLmTower}
+TEXT_TOWERS: dict[str, Callable[..., TextTower]] = {MiniLmTower.name: _make_minilm, "encoder": _make_encoder}
+"""Name -> factory, called with the ``TextConfig``, the model's ``folder=``, the tensors of its ``adapter=`` and ``threads=``."""

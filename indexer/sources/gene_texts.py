@@ -21,9 +21,10 @@ import pyarrow as pa
 
 from atlas.errors import ArtifactError
 from atlas.model.checkpoint import GENES_SCHEMA, ModelParts, write_model
-from atlas.model.config import GeneTextConfig, ModelConfig, TextConfig
-from atlas.model.gene_tower import GeneTable
-from atlas.model.text_tower import TEXT_TOWERS, TextTower
+from atlas.model.config import CentreHead, GeneTextConfig, ModelConfig, TextConfig
+from atlas.model.gene_table import GeneTable
+from atlas.model.text_heads import Centre
+from atlas.model.text_tower import MiniLmTower, TextTower
 from indexer.stage import Progress, silent_progress
 
 _SHARD_TEXTS = 2048
@@ -150,9 +151,10 @@ def build_gene_table(
     genes_dir: Path,
     out_dir: Path,
     *,
-    text_tower: str = "minilm",
+    text_tower: TextTower | None = None,
     templates: tuple[str, ...] = ("{x}",),
     transcriptome: GeneTextConfig | None = None,
+    removed_components: int = 0,
     work_dir: Path | None = None,
     progress: Progress = silent_progress,
 ) -> int:
@@ -168,25 +170,35 @@ def build_gene_table(
         How phrases will be embedded; the genes' own texts are embedded by the same tower, as they are.
     transcriptome
         The recipe; the default one if not given.
+    removed_components
+        Leading components of the human genes' texts taken out of both towers.
     work_dir
         Where finished shards of embedded texts are kept, so that a killed run goes on; default ``out_dir/shards``.
     """
     recipe = transcriptome or GeneTextConfig()
-    tower = TEXT_TOWERS[text_tower]()
+    tower = text_tower or MiniLmTower()
     genes = read_gene_texts(genes_dir)
     shared: dict[str, int] = {}  # texts that differ in letter case only (a gene and its ortholog) share a vector
     rows = [shared.setdefault(gene.text.casefold(), len(shared)) for gene in genes]
     vectors = embed_in_shards(list(shared), tower=tower, folder=work_dir or out_dir / "shards", progress=progress)[rows]
     human = np.array([gene.organism == "human" for gene in genes])
-    table = GeneTable.from_vectors(vectors, reference=human, n_removed=recipe.removed_components)
+    centre = Centre.fit(vectors[human], n_removed=removed_components)
+    table = GeneTable.from_vectors(centre.apply(vectors))
     config = ModelConfig(
         dim=tower.dim,
-        text=TextConfig(tower=tower.name, fingerprint=tower.fingerprint, templates=templates),
+        text=TextConfig(
+            tower=tower.name,
+            dim=tower.dim,
+            fingerprint=tower.fingerprint,
+            templates=templates,
+            head=CentreHead(removed_components=removed_components),
+        ),
         transcriptome=recipe,
     )
     columns = {name: [getattr(gene, name) for gene in genes] for name in GENES_SCHEMA.names}
     columns["synonyms"] = [list(gene.synonyms) for gene in genes]
-    write_model(out_dir, ModelParts(config, pa.table(columns, schema=GENES_SCHEMA), table, None))
+    tensors = {**table.tensors(), **centre.tensors()}
+    write_model(out_dir, ModelParts(config, pa.table(columns, schema=GENES_SCHEMA), tensors))
     return len(genes)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from atlas.errors import ArtifactError
-from atlas.model.checkpoint import MODEL_FILES, model_hash
+from atlas.model.checkpoint import model_files, model_hash
 from atlas.model.text_cache import embed_terms, text_caches
 from atlas.vectors.faiss_index import IndexPlan, build_index, open_index
 from atlas.vectors.store import VectorStore
@@ -42,7 +42,10 @@ class BuildIndex:
 
     def sources(self, request: BuildRequest) -> tuple[Path, ...]:
         """Return the model's files and the packaged vocabularies."""
-        return (*(request.model_dir / name for name in MODEL_FILES), *packaged_vocabularies().values())
+        return (
+            *(request.model_dir / name for name in model_files(request.model_dir)),
+            *packaged_vocabularies().values(),
+        )
 
     def run(self, ctx: StageContext) -> StageResult:
         """Embed some phrases, build, measure, write."""

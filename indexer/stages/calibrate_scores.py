@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from atlas.errors import ArtifactError
-from atlas.model.checkpoint import MODEL_FILES, model_hash
+from atlas.model.checkpoint import model_files, model_hash
 from atlas.resources import resource_path
 from atlas.vectors.calibration import Calibration, calibrate, random_pairs
 from atlas.vectors.faiss_index import open_index
@@ -47,7 +47,7 @@ class CalibrateScores:
     def sources(self, request: BuildRequest) -> tuple[Path, ...]:
         """Return the off-topic phrases and the model's files."""
         phrases = resource_path(f"vocabularies/{BACKGROUND_PHRASES}.txt")
-        return (phrases, *(request.model_dir / name for name in MODEL_FILES))
+        return (phrases, *(request.model_dir / name for name in model_files(request.model_dir)))
 
     def run(self, ctx: StageContext) -> StageResult:
         """Embed the phrases, draw the pairs, measure."""

@@ -23,7 +23,7 @@ from atlas.errors import ArtifactError
 from atlas.expression.align import GeneAligner
 from atlas.expression.source import ExpressionSource, open_source
 from atlas.expression.units import parse_unit
-from atlas.model.checkpoint import MODEL_FILES, model_hash
+from atlas.model.checkpoint import model_files, model_hash
 from atlas.model.joint import JointModel
 from atlas.vectors.gene_weights import N_KEPT, RECORD, check_records, open_records, pack
 from indexer.sources.starter import STARTER_SOURCE, Starter, read_starter
@@ -49,7 +49,11 @@ class EmbedSamples:
 
     def sources(self, request: BuildRequest) -> tuple[Path, ...]:
         """Return the expression files, the starter's vectors and the model's files."""
-        return (*request.counts, *_starter_files(request.starter), *(request.model_dir / name for name in MODEL_FILES))
+        return (
+            *request.counts,
+            *_starter_files(request.starter),
+            *(request.model_dir / name for name in model_files(request.model_dir)),
+        )
 
     def run(self, ctx: StageContext) -> StageResult:
         """Embed shard by shard, then join the shards."""

@@ -28,7 +28,7 @@ from atlas.landscape.keywords import cluster_means, match_keywords, standardise,
 from atlas.landscape.labels import NAMING_LIBRARIES, KeywordRow, Label, label_clusters, term_merits
 from atlas.landscape.stability import summarise
 from atlas.llm import LanguageModel, read_prompt
-from atlas.model.checkpoint import MODEL_FILES, model_hash
+from atlas.model.checkpoint import model_files, model_hash
 from atlas.model.text_cache import embed_terms, text_caches
 from atlas.vectors.store import VectorStore
 from atlas.vocabulary import readable_term
@@ -96,7 +96,7 @@ class LabelClusters:
 
     def sources(self, request: BuildRequest) -> tuple[Path, ...]:
         """Return the model's files."""
-        return tuple(request.model_dir / name for name in MODEL_FILES)
+        return tuple(request.model_dir / name for name in model_files(request.model_dir))
 
     def run(self, ctx: StageContext) -> StageResult:
         """Find what sets each cluster apart, name it, describe its composition and how far to trust both."""

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from atlas.errors import ArtifactError
 from atlas.landscape.keywords import SCHEMA, TOP_TERMS, cluster_means, match_keywords
-from atlas.model.checkpoint import MODEL_FILES, model_hash
+from atlas.model.checkpoint import model_files, model_hash
 from atlas.model.text_cache import embed_terms, text_caches
 from atlas.vectors.store import VectorStore
 from atlas.vocabulary import keyword_vocabularies, read_terms, readable_term
@@ -39,7 +39,7 @@ class MatchKeywords:
     def sources(self, request: BuildRequest) -> tuple[Path, ...]:
         """Return the vocabularies' files and the model's."""
         vocabularies = keyword_vocabularies(request.home, request.keyword_libraries)
-        return (*vocabularies.values(), *(request.model_dir / name for name in MODEL_FILES))
+        return (*vocabularies.values(), *(request.model_dir / name for name in model_files(request.model_dir)))
 
     def run(self, ctx: StageContext) -> StageResult:
         """Read, embed, match."""

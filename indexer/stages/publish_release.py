@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from atlas.errors import ArtifactError
-from atlas.model.checkpoint import MODEL_FILES, model_hash
+from atlas.model.checkpoint import model_files, model_hash
 from indexer.stage import BuildRequest, StageContext, StageResult
 
 
@@ -25,7 +25,7 @@ class PublishRelease:
 
     def sources(self, request: BuildRequest) -> tuple[Path, ...]:
         """Return the model's files."""
-        return tuple(request.model_dir / name for name in MODEL_FILES)
+        return tuple(request.model_dir / name for name in model_files(request.model_dir))
 
     def run(self, ctx: StageContext) -> StageResult:
         """Copy the model folder."""
@@ -33,10 +33,11 @@ class PublishRelease:
 
         target = ctx.out / "model"
         target.mkdir()
-        for name in MODEL_FILES:
+        names = model_files(ctx.request.model_dir)
+        for name in names:
             shutil.copyfile(ctx.request.model_dir / name, target / name)
         model = JointModel.load(target)  # a copy that does not load is no model
-        return StageResult(n_in=len(MODEL_FILES), n_out=len(MODEL_FILES), notes={"model_hash": model.hash})
+        return StageResult(n_in=len(names), n_out=len(names), notes={"model_hash": model.hash})
 
     def validate(self, ctx: StageContext) -> None:
         """Check that the copy is the model that embedded the samples."""

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from atlas.errors import ArtifactError
-from atlas.model.checkpoint import MODEL_FILES, model_hash
+from atlas.model.checkpoint import model_files, model_hash
 from atlas.model.text_cache import embed_terms, text_caches
 from atlas.scans import SCAN_TEMPLATES
 from atlas.scans.background import SAME_IDEA, Background, unit
@@ -59,7 +59,7 @@ class ScanVocabulary:
         if not request.scan_vocabularies:
             return ()
         files = {*_vocabularies(request).values(), *packaged_vocabularies().values()}
-        return (*sorted(files), *(request.model_dir / name for name in MODEL_FILES))
+        return (*sorted(files), *(request.model_dir / name for name in model_files(request.model_dir)))
 
     def run(self, ctx: StageContext) -> StageResult:
         """Embed, sweep, write."""

@@ -206,13 +206,13 @@ def test_gene_texts_without_a_table_say_which(tmp_path: Path) -> None:
 
 def test_build_gene_table_writes_a_model_that_embeds_texts(tmp_path: Path) -> None:
     folder, out = write_gene_tables(tmp_path / "genes"), tmp_path / "model"
-    assert build_gene_table(folder, out, text_tower="toy", work_dir=tmp_path / "shards") == 6
+    assert build_gene_table(folder, out, text_tower=ToyTextTower(), work_dir=tmp_path / "shards") == 6
     model, parts = JointModel.load(out), read_model(out)
     assert parts.statistics is None
     assert model.genes.symbols == ("MYH6", "ALB", "IGHM", "SNAP", "Myh6", "Alb")
     np.testing.assert_array_equal(parts.table.codes[0], parts.table.codes[4])  # equal texts but for case: one vector
     human = ToyTextTower().embed([gene.text.lower() for gene in read_gene_texts(folder)][:4])
-    np.testing.assert_allclose(parts.table.centre, human.mean(axis=0), atol=1e-6)
+    np.testing.assert_allclose(parts.tensors["centre"], human.mean(axis=0), atol=1e-6)
     assert model.embed_texts(["heart"]).shape == (1, ToyTextTower.dim)
 
 

@@ -13,8 +13,10 @@ from atlas.expression.align import AlignedExpression, Coverage
 from atlas.expression.log import log_expression
 from atlas.expression.units import Unit
 from atlas.model.config import GeneTextConfig
-from atlas.model.gene_tower import GeneTable, GeneTextTower
+from atlas.model.gene_table import GeneTable
+from atlas.model.gene_tower import GeneTextTower
 from atlas.model.statistics import GeneStatistics, standardise
+from atlas.model.text_heads import Centre
 
 N_GENES = 300
 COVERAGE = Coverage(N_GENES, N_GENES, N_GENES, N_GENES, 0, "ensembl", "human", ())
@@ -61,9 +63,10 @@ def plain_vector(expression: AlignedExpression, row: int, *, config: GeneTextCon
             weights.append(0.0)
             continue
         z = (scores[gene] - genes.mean[gene]) / max(genes.deviation[gene], config.deviation_floor)
-        weights.append(min(max(z, 0.0), config.clip) ** config.power)
+        size = min(abs(z), config.clip) ** config.power
+        weights.append(size if z > 0 else -size if config.signed else 0.0)
     if config.top_genes is not None:
-        kept = sorted(range(N_GENES), key=lambda gene: -weights[gene])[: config.top_genes]
+        kept = sorted(range(N_GENES), key=lambda gene: -abs(weights[gene]))[: config.top_genes]
         weights = [weight if gene in kept else 0.0 for gene, weight in enumerate(weights)]
     total = sum(w * table.scales[gene] * table.codes[gene].astype(np.float64) for gene, w in enumerate(weights))
     return np.asarray(total / np.linalg.norm(total))
@@ -76,8 +79,10 @@ def plain_vector(expression: AlignedExpression, row: int, *, config: GeneTextCon
         {"standardisation": "z", "power": 1.0},
         {"top_genes": 20, "power": 1.0},
         {"clip": 1.5, "deviation_floor": 2.0, "power": 3.0},
+        {"signed": True, "power": 1.0, "deviation_floor": 0.1},
+        {"signed": True, "power": 2.0, "top_genes": 20},
     ],
-    ids=["default", "z", "top", "clipped"],
+    ids=["default", "z", "top", "clipped", "signed", "signed-top"],
 )
 def test_embed_equals_the_plain_weighted_mean(recipe: dict[str, Any]) -> None:
     expression = aligned(5)
@@ -167,30 +172,24 @@ def test_sample_lies_where_the_words_of_its_genes_lie() -> None:
 
 def test_gene_table_int8_is_near_the_float_vectors() -> None:
     vectors = np.random.default_rng(0).normal(size=(50, 16)).astype(np.float32)
-    table = GeneTable.from_vectors(vectors, reference=np.ones(50, bool))
-    restored = table.codes * table.scales[:, None] + table.centre
+    table = GeneTable.from_vectors(vectors)
+    restored = table.vectors(np.arange(50))
     assert np.abs(restored - vectors).max() <= table.scales.max() * 0.51
     assert table.codes.dtype == np.int8
 
 
-def test_gene_table_centre_comes_from_the_reference_genes_alone() -> None:
-    vectors = np.array([[1.0, 0.0], [3.0, 0.0], [100.0, 50.0]], np.float32)
-    table = GeneTable.from_vectors(vectors, reference=np.array([True, True, False]))
-    assert table.centre.tolist() == [2.0, 0.0]
-
-
-def test_gene_table_removed_components_are_gone_from_both_sides() -> None:
+def test_removed_components_are_gone_from_both_sides() -> None:
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(80, 12)).astype(np.float32) * np.linspace(5, 1, 12, dtype=np.float32)
-    table = GeneTable.from_vectors(vectors, reference=np.ones(80, bool), n_removed=2)
-    assert table.removed.shape == (2, 12)
-    restored = table.codes * table.scales[:, None]
-    assert np.abs(restored @ table.removed.T).max() < 0.1
-    assert np.abs(table.centre_texts(vectors) @ table.removed.T).max() < 1e-5
+    centre = Centre.fit(vectors, n_removed=2)
+    assert centre.removed.shape == (2, 12)
+    restored = GeneTable.from_vectors(centre.apply(vectors)).vectors(np.arange(80))
+    assert np.abs(restored @ centre.removed.T).max() < 0.1
+    assert np.abs(centre.embed(vectors) @ centre.removed.T).max() < 1e-5
 
 
 def test_gene_table_keeps_a_gene_at_the_centre_as_zero() -> None:
     vectors = np.array([[1.0, 1.0], [3.0, 3.0], [2.0, 2.0]], np.float32)
-    table = GeneTable.from_vectors(vectors, reference=np.ones(3, bool))
+    table = GeneTable.from_vectors(Centre.fit(vectors).apply(vectors))
     assert table.codes[2].tolist() == [0, 0]
     assert table.scales[2] == 0.0

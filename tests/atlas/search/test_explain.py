@@ -46,7 +46,7 @@ def aligned_rows(path: Path, model: JointModel, *, rows: list[int]) -> AlignedEx
 
 def tower_sum(model: JointModel, aligned: AlignedExpression, *, without: int | None = None) -> np.ndarray:
     """The unnormalised sum over all genes, spelled out, with one weight set to nothing."""
-    weights = model._transcriptome_tower.weights(aligned, 0)  # type: ignore[union-attr]
+    weights = model._loaded_transcriptome_tower().weights(aligned, 0)  # type: ignore[attr-defined]
     if without is not None:
         weights[without] = 0.0
     genes = np.flatnonzero(weights)
@@ -67,7 +67,7 @@ def test_embedding_with_weights_changes_no_bit_of_the_vectors(model: JointModel,
 def test_strongest_genes_are_those_of_the_tower_with_its_weights(model: JointModel, tiny_counts: Path) -> None:
     aligned = aligned_rows(tiny_counts, model, rows=[HEART_ROW])
     (sample,) = model.embed_with_weights(aligned, top=N_KEPT)[1]
-    plain = model._transcriptome_tower.weights(aligned, 0)  # type: ignore[union-attr]
+    plain = model._loaded_transcriptome_tower().weights(aligned, 0)  # type: ignore[attr-defined]
     genes = np.flatnonzero(plain)
     pull = plain[genes] * np.linalg.norm(model.gene_vectors(genes), axis=1)
     assert set(sample.genes) == set(genes[np.argsort(-pull)[:N_KEPT]])
