@@ -7,11 +7,10 @@ A softmax over the labels turns the cosines of one row into shares; it too looks
 
 from __future__ import annotations
 
-import inspect
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -23,8 +22,8 @@ from atlas.expression.align import AlignedExpression, Coverage, GeneAligner
 from atlas.expression.genes import GeneMap
 from atlas.expression.units import Unit
 from atlas.model.joint import JointModel
+from atlas.model.transcriptome import InputKind
 
-Input = Literal["auto", "bulk", "cells"]
 PAPER_LOGIT_SCALE = 1.0 / 0.07  # where a model has learned none: the start value of CLIP's temperature
 FEW_GENES = 0.1  # below this share of the model's genes a row is placed poorly
 _TISSUE_COLUMNS = ("tissue", "organ", "organ_tissue")
@@ -168,7 +167,7 @@ def score(
     *,
     model: JointModel,
     templates: Sequence[str] = (),
-    input: Input = "auto",
+    input: InputKind = "auto",
     layer: str | None = None,
     unit: Unit | None = None,
     organism: str | None = None,
@@ -205,7 +204,7 @@ def score_texts(
     texts: Sequence[LabelTexts],
     *,
     model: JointModel,
-    input: Input = "auto",
+    input: InputKind = "auto",
     organism: str | None = None,
 ) -> tuple[CellScores, ...]:
     """Score the rows by several sets of texts, embedding each row once; one result a set.
@@ -254,27 +253,27 @@ def organism_of(rows: CellRows, genes: GeneMap) -> str:
 
 
 def embed_blocks(
-    rows: CellRows, *, model: JointModel, organism: str, input: Input = "auto"
+    rows: CellRows, *, model: JointModel, organism: str, input: InputKind = "auto"
 ) -> Iterator[tuple[tuple[str, ...], npt.NDArray[np.float32]]]:
     """Yield ``(row ids, (n, dim) float32 unit vectors)`` of all rows in order; rows without signal are NaN."""
     aligner = GeneAligner(rows.genes, rows.symbols, genes=model.genes, organism=organism)
-    n_silent = 0
+    n_silent, reason = 0, None
     for matrix in rows.matrices():
-        vectors = _embed(model, aligner.align(matrix), input=input)
+        vectors, error = _embed(model, aligner.align(matrix), input=input)
+        reason = error or reason
         n_silent += int(np.isnan(vectors[:, 0]).sum())
         yield matrix.sample_ids, vectors
-    if n_silent == len(rows.row_ids):
+    if n_silent == len(rows.row_ids) and reason is not None:
         raise InputError(
-            f"None of the {n_silent:,} rows of {rows.name} can be embedded: no known gene stands out of any. "
-            "Expected expression values of genes that the model knows.",
-            details={"n_rows": n_silent},
+            f"None of the {n_silent:,} rows of {rows.name} can be embedded; the last one: {reason.message}",
+            details={"n_rows": n_silent, **reason.details},
         )
     if n_silent:
         logger.warning("%s: %d row(s) without signal have no score.", rows.name, n_silent)
 
 
 def score_blocks(
-    rows: CellRows, vectors: npt.NDArray[np.float32], *, model: JointModel, organism: str, input: Input = "auto"
+    rows: CellRows, vectors: npt.NDArray[np.float32], *, model: JointModel, organism: str, input: InputKind = "auto"
 ) -> Iterator[ScoreBlock]:
     """Yield the cosines of all rows with ``(n_labels, dim)`` text vectors, some rows at a time."""
     for row_ids, embedded in embed_blocks(rows, model=model, organism=organism, input=input):
@@ -304,31 +303,30 @@ def tissue_of(rows: CellRows) -> str | None:
 
 def logit_scale_of(model: JointModel) -> float:
     """Return the factor that the model learned for its cosines, or the paper's start value."""
-    learned = getattr(model.config, "logit_scale", None)
-    return PAPER_LOGIT_SCALE if learned is None else float(learned)
+    return PAPER_LOGIT_SCALE if model.logit_scale is None else model.logit_scale
 
 
-def _embed(model: JointModel, aligned: AlignedExpression, *, input: Input) -> npt.NDArray[np.float32]:
-    """Embed a block; where some row has no signal, row by row, and those rows NaN."""
-    if input not in get_args(Input):
-        raise InputError(f"The input {input!r} is unknown; expected one of {', '.join(get_args(Input))}.")
-    options: dict[str, Any] = (
-        {"input": input} if "input" in inspect.signature(model.embed_expression).parameters else {}
-    )
+def _embed(
+    model: JointModel, aligned: AlignedExpression, *, input: InputKind
+) -> tuple[npt.NDArray[np.float32], InputError | None]:
+    """Embed a block; where some row cannot be, row by row, and those rows are NaN. The error is that of the last such row."""
+    if input not in get_args(InputKind):
+        raise InputError(f"The input {input!r} is unknown; expected one of {', '.join(get_args(InputKind))}.")
     try:
-        return model.embed_expression(aligned, **options)
-    except InputError:
-        vectors = np.full((len(aligned.sample_ids), model.dim), np.nan, dtype=np.float32)
-        for row in range(len(vectors)):
-            one = replace(
-                aligned,
-                values=aligned.values[row : row + 1],
-                measured=aligned.measured[row : row + 1],
-                units=aligned.units[row : row + 1],
-                sample_ids=aligned.sample_ids[row : row + 1],
-            )
-            try:
-                vectors[row] = model.embed_expression(one, **options)[0]
-            except InputError:
-                continue
-        return vectors
+        return model.embed_expression(aligned, kind=input), None
+    except InputError as error:
+        last = error
+    vectors = np.full((len(aligned.sample_ids), model.dim), np.nan, dtype=np.float32)
+    for row in range(len(vectors)):
+        one = replace(
+            aligned,
+            values=aligned.values[row : row + 1],
+            measured=aligned.measured[row : row + 1],
+            units=aligned.units[row : row + 1],
+            sample_ids=aligned.sample_ids[row : row + 1],
+        )
+        try:
+            vectors[row] = model.embed_expression(one, kind=input)[0]
+        except InputError as error:
+            last = error
+    return vectors, last

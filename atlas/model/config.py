@@ -148,7 +148,7 @@ class GeneformerConfig(_Strict):
     vocabulary: Literal["v1", "v2"]
     dim: int = Field(ge=1)  # of the tower, before the head
     layer: int = -2  # hidden state; -2 is the last but one
-    pooling: Literal["mean", "cls"] = "mean"
+    pooling: Literal["mean", "mean_genes", "cls"] = "mean"  # over all tokens, those of genes alone, or the first
     max_length: int = Field(2_048, ge=3)
     min_genes: int = Field(1, ge=1)
     head: ProjectionHead | None = None  # null: the tower's vector, L2-normalised

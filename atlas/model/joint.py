@@ -124,6 +124,11 @@ class JointModel:
         return isinstance(self.config.transcriptome, GeneTextConfig)
 
     @property
+    def raw_text_dim(self) -> int:
+        """Length of a raw text vector."""
+        return self.config.text.dim
+
+    @property
     def raw_text_key(self) -> str:
         """sha256 of everything a raw text vector depends on; models that differ in their heads alone share it."""
         text = self.config.text.model_dump_json(exclude={"head", "source"})
@@ -149,7 +154,9 @@ class JointModel:
         return self.text_head(self.embed_raw_texts(texts))
 
     def embed_raw_texts(self, texts: Sequence[str]) -> np.ndarray:
-        """Return ``(n_texts, text dim)`` float32: the tower's vectors of every template filled with a phrase, averaged.
+        """Return ``(n_texts, text dim)`` float32, L2-normalised: the tower's vectors of every template filled in, averaged.
+
+        What a phrase is before the head: caches keep these, by :attr:`raw_text_key`, and a new head asks for no text again.
 
         Raises
         ------
@@ -161,7 +168,11 @@ class JointModel:
             return np.zeros((0, text.dim), dtype=np.float32)
         filled = [template.replace("{x}", one) for template in text.templates for one in texts]
         vectors = self._loaded_text_tower().embed(filled)
-        return np.asarray(vectors.reshape(len(text.templates), len(texts), text.dim).mean(axis=0, dtype=np.float32))
+        if len(text.templates) == 1:
+            return vectors
+        means = vectors.reshape(len(text.templates), len(texts), text.dim).mean(axis=0, dtype=np.float32)
+        lengths = np.linalg.norm(means, axis=1, keepdims=True)
+        return np.asarray(means / np.maximum(lengths, np.finfo(np.float32).tiny))
 
     def text_head(self, raw: np.ndarray) -> np.ndarray:
         """Return ``(n, dim)`` float32, L2-normalised, of ``(n, text dim)`` raw vectors; a row depends on that row alone."""

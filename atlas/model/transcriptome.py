@@ -88,7 +88,7 @@ def _make_geneformer(parts: ModelParts, *, folder: Path, threads: int | None) ->
     from importlib import import_module
 
     tower: TranscriptomeTower = import_module("atlas.model.geneformer.tower").GeneformerTower(
-        parts.config.transcriptome, folder, genes=parts.gene_map, threads=threads
+        parts.config.transcriptome, folder, genes=parts.genes, threads=threads
     )
     return tower
 
