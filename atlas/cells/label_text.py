@@ -137,8 +137,10 @@ def label_paraphrases(label: str, *, tissue: str | None = None) -> tuple[str, ..
     """Return texts that mean the same, distinct, the cleaned label first, then the ontology's name and exact synonyms."""
     row = _clean(label, tissue=tissue)
     term = cell_ontology().find(row.cleaned)
-    names = (row.cleaned, *((term.name, *term.synonyms) if term else ()))
-    return tuple({name.lower(): name for name in reversed(names)}[key] for key in dict.fromkeys(map(str.lower, names)))
+    distinct: dict[str, str] = {}
+    for name in (row.cleaned, *((term.name, *term.synonyms) if term else ())):
+        distinct.setdefault(name.lower(), name)
+    return tuple(distinct.values())
 
 
 def _clean(label: str, *, tissue: str | None, without: tuple[str, ...] = ()) -> CleanLabel:
@@ -181,8 +183,8 @@ def _numbers(text: str, _: CellOntology) -> str:
     return cut if _NUMBERED_BY_NAME.search(cut.replace("_", " ")) else _SUBTYPE_NUMBER.sub("", cut)
 
 
-def _hierarchy(text: str, _: CellOntology) -> str:
-    """``Artery - Coronary`` -> ``coronary artery``; ``Brain - Amygdala`` -> ``brain amygdala``."""
+def join_hierarchy(text: str) -> str:
+    """Return ``Coronary Artery`` for ``Artery - Coronary`` and ``Brain Amygdala`` for ``Brain - Amygdala``."""
     match = _HIERARCHY.match(text)
     if not match:
         return text
@@ -296,7 +298,7 @@ def _tissue_word(tissue: str | None) -> str:
 _RULES: tuple[tuple[str, _Rule], ...] = (
     ("number", _numbers),
     ("spaces", _spaces),
-    ("hierarchy", _hierarchy),
+    ("hierarchy", lambda text, _: join_hierarchy(text)),
     ("marker", _markers),
     ("abbreviation", _abbreviations),
     ("letter case", _letter_case),

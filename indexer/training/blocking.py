@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from atlas.errors import InputError
 from indexer.training.sources.source import PairSource
 
 STUDY = "study:"
@@ -118,6 +119,31 @@ def link_blocks(n_items: int, links: Iterable[tuple[int, str]]) -> npt.NDArray[n
     sets, members = DisjointSets(n_items), dict[str, int]()
     _link(sets, links, members)
     return _names(sets, members, n_items)[0]
+
+
+def folds(blocks: npt.NDArray[np.str_], *, n_folds: int = 5, seed: int = 0) -> npt.NDArray[np.int64]:
+    """Return ``(n_items,)`` fold of each item, 0 to ``n_folds - 1``: blocks are never split, folds are about equally large.
+
+    The largest blocks are dealt first, each to the fold with the fewest items; blocks of one size in an order the seed decides.
+    The result depends on names and sizes of the blocks alone, not on the order of items.
+
+    Raises
+    ------
+    InputError
+        If there are fewer blocks than folds, or less than two folds.
+    """
+    names, place, sizes = np.unique(blocks, return_inverse=True, return_counts=True)
+    if not 2 <= n_folds <= names.size:
+        raise InputError(
+            f"{names.size} blocks of items cannot be dealt to {n_folds} folds. Expected at least two folds and a block for each.",
+            details={"n_blocks": int(names.size), "n_folds": n_folds},
+        )
+    tie = [zlib.crc32(f"{seed} {name}".encode()) for name in names]
+    fold_of, filled = np.zeros(names.size, dtype=np.int64), np.zeros(n_folds, dtype=np.int64)
+    for block in np.lexsort((tie, -sizes)):
+        fold_of[block] = int(np.argmin(filled))
+        filled[fold_of[block]] += sizes[block]
+    return fold_of[place]
 
 
 def near_duplicate_texts(
