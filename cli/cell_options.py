@@ -55,7 +55,12 @@ def load_model(folder: Path | None) -> JointModel:
     """Load the model a command asks for, or the packaged one."""
     from atlas.model.joint import JointModel
 
-    return JointModel.load(folder or resource_path("starter/model"))
+    return JointModel.load(model_folder(folder))
+
+
+def model_folder(folder: Path | None) -> Path:
+    """Return the model folder a command asks for, or the packaged one."""
+    return folder or resource_path("starter/model")
 
 
 def unit_of(text: str | None) -> ExpressionUnit | None:

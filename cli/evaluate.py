@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from atlas.errors import ConfigError, ResourceError
 from cli import cell_options as cells
 from cli import options
-from cli.output import print_json, print_table, say
+from cli.output import print_json, print_table, print_text, say
 
 app = typer.Typer(no_args_is_help=True)
 
 Label = Annotated[str, typer.Option("--label", help="Column of obs with the true labels.")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of the bootstrap.")]
 Draws = Annotated[int, typer.Option("--draws", min=1, help="Bootstrap draws.")]
+Data = Annotated[
+    Path, typer.Option("--data", help="Folder with evaluation/*.h5ad and corpora/counts.h5, corpora/tpm.h5.")
+]
+Folds = Annotated[
+    list[Path] | None,
+    typer.Option("--fold-models", help="Model trained without one fold of studies; repeatable, in the order of folds."),
+]
+Baselines = Annotated[
+    list[str] | None, typer.Option("--baseline", help="NAME=DIR, a model folder to compare with; repeatable.")
+]
+Markers = Annotated[
+    Path | None,
+    typer.Option("--markers", help="Table of markers with the columns of PanglaoDB, for the marker baseline."),
+]
 _CONFUSED = 10  # largest confusions shown
 
 
@@ -68,3 +84,183 @@ def zero_shot(
         title=f"\n{asked.n:,} rows, {asked.n_labels} labels, seed {seed}, model {report.scores.model_hash[:12]}",
     )
     print_table(("true", "taken for", "rows"), confused, title="\nLargest confusions")
+
+
+@app.command("all")
+def everything(
+    data: Data,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Markdown file to write; figures as JSON beside it.")],
+    model_dir: cells.Model = None,
+    without: Annotated[
+        Path | None,
+        typer.Option(
+            "--without-model", help="Model by the same recipe that saw nothing of the sets' origin: the headline."
+        ),
+    ] = None,
+    fold_models: Folds = None,
+    baseline: Baselines = None,
+    markers: Markers = None,
+    seed: Seed = 0,
+    draws: Draws = 1_000,
+    title: Annotated[str, typer.Option("--title", help="Heading of the page.")] = "Evaluation of the model",
+) -> None:
+    """Measure everything and write every table: bars, zero-shot labels, phrases, retrieval, integration.
+
+    Example: geo-atlas evaluate all --data evaluation-data --model my-model --out evaluation.md
+    """
+    from indexer.evaluation.report import Request, measure_all, page, report_json
+
+    request = Request(
+        data=data, model=cells.model_folder(model_dir), without=without, folds=tuple(fold_models or ()),
+        others=named_folders(baseline), markers=markers, seed=seed, n_draws=draws,
+    )  # fmt: skip
+    measured = measure_all(request)
+    parts = ["geo-atlas evaluate all --data DATA --model MODEL"]
+    parts += ["--without-model WITHOUT"] if without else []
+    parts += ["--fold-models FOLD" + " ..."] if fold_models else []
+    parts += [f"--baseline {name}=DIR" for name in request.others or {}]
+    parts += ["--markers MARKERS"] if markers else []
+    write_whole(out, f"# {title}\n\n" + page(measured, command=" ".join(parts)))
+    write_whole(out.with_suffix(".json"), report_json(measured))
+    say(f"Wrote {out} and {out.with_suffix('.json')}.")
+
+
+@app.command()
+def phrases(
+    data: Data,
+    model_dir: cells.Model = None,
+    fold_models: Folds = None,
+    baseline: Baselines = None,
+    markers: Markers = None,
+    seed: Seed = 0,
+    draws: Draws = 1_000,
+    as_json: options.Json = False,
+) -> None:
+    """Measure how well phrases find bulk samples: within folds of studies, against controls, in other words.
+
+    Example: geo-atlas evaluate phrases --data evaluation-data
+    """
+    from atlas.model.joint import JointModel
+    from indexer.evaluation.baselines import read_markers
+    from indexer.evaluation.corpus import Corpus, study_folds
+    from indexer.evaluation.phrase_tables import (
+        contrast_table,
+        figure_table,
+        measure_phrases,
+        phrase_json,
+        phrase_table,
+        wording_table,
+    )
+    from indexer.evaluation.report import text_alone
+    from indexer.evaluation.tables import plain
+
+    corpus = Corpus.open(data)
+    folders = fold_models or [cells.model_folder(model_dir)]
+    tables = measure_phrases(
+        corpus, [JointModel.load(folder) for folder in folders], folds=study_folds(corpus.samples.studies),
+        others={name: JointModel.load(folder) for name, folder in named_folders(baseline).items()},
+        markers=read_markers(markers) if markers else {}, embed=text_alone(), seed=seed, n_draws=draws,
+    )  # fmt: skip
+    if as_json:
+        print_json(plain(phrase_json(tables)))
+        return
+    parts = [
+        figure_table(tables),
+        phrase_table(tables, kinds=("tissue", "tumour")),
+        phrase_table(tables, kinds=("disease",)),
+    ]
+    print_text("\n\n".join([*parts, contrast_table(tables), wording_table(tables)]))
+
+
+@app.command()
+def retrieval(
+    data: Data,
+    model_dir: cells.Model = None,
+    fold_models: Folds = None,
+    seed: Seed = 0,
+    as_json: options.Json = False,
+) -> None:
+    """Measure how captions and bulk samples find each other, on a pool without near-equal captions.
+
+    Example: geo-atlas evaluate retrieval --data evaluation-data
+    """
+    from atlas.model.joint import JointModel
+    from indexer.evaluation.corpus import Corpus, study_folds
+    from indexer.evaluation.report import fold_vectors, measure_retrieval, nested, retrieval_table, text_alone
+    from indexer.evaluation.tables import plain
+
+    corpus = Corpus.open(data)
+    folds = study_folds(corpus.samples.studies)
+    models = [JointModel.load(folder) for folder in fold_models or [cells.model_folder(model_dir)]]
+    vectors = fold_vectors(corpus, models, folds=folds)
+    found = measure_retrieval(corpus, models, vectors, folds=folds, embed=text_alone(), seed=seed)
+    if as_json:
+        print_json(plain(nested(found)))
+    else:
+        print_text(retrieval_table(found))
+
+
+@app.command()
+def integration(
+    file: Annotated[Path, typer.Argument(help="h5ad file with labels and batches in obs.")],
+    label: Label = "cell_type",
+    batch: Annotated[str, typer.Option("--batch", help="Column of obs with the batches.")] = "batch",
+    input_kind: cells.InputKind = cells.Kind.auto,
+    layer: cells.Layer = None,
+    unit: cells.Unit = None,
+    organism: cells.Organism = None,
+    model_dir: cells.Model = None,
+    seed: Seed = 0,
+    as_json: options.Json = False,
+) -> None:
+    """Measure how far the embedding of a file keeps labels together and mixes batches (scIB).
+
+    Example: geo-atlas evaluate integration my.h5ad --label cell_type --batch donor
+    """
+    from indexer.evaluation.integration import integrate_file
+    from indexer.evaluation.report import integration_table, nested
+    from indexer.evaluation.tables import plain
+
+    result = integrate_file(
+        file, label=label, batch=batch, model=cells.load_model(model_dir), input=input_kind.value, layer=layer,
+        unit=cells.unit_of(unit), organism=organism, seed=seed,
+    )  # fmt: skip
+    if as_json:
+        print_json(plain(nested(result)))
+    else:
+        print_text(integration_table(result))
+
+
+def named_folders(given: list[str] | None) -> dict[str, Path]:
+    """Read ``NAME=DIR`` options.
+
+    Raises
+    ------
+    ConfigError
+        If one is written otherwise.
+    """
+    found: dict[str, Path] = {}
+    for text in given or ():
+        name, sign, folder = text.partition("=")
+        if not (name and sign and folder):
+            raise ConfigError(f"--baseline {text!r} is not NAME=DIR, for example training-free=old-model.")
+        found[name] = Path(folder)
+    return found
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file that appears whole or not at all.
+
+    Raises
+    ------
+    ResourceError
+        If it cannot be written.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        draft.write_text(text, encoding="utf-8")
+        os.replace(draft, path)
+    except OSError as error:
+        raise ResourceError(f"{path} cannot be written: {error.strerror}.") from error
+    finally:
+        draft.unlink(missing_ok=True)

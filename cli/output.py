@@ -56,6 +56,11 @@ def _print_whole(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title
         sys.stdout.write("  ".join(padded).rstrip() + "\n")
 
 
+def print_text(text: str) -> None:
+    """Print a text of our own making on stdout."""
+    sys.stdout.write(text + "\n")
+
+
 def share(value: float | None) -> str:
     """Return a number in [0, 1] as it is printed, empty where it is not known."""
     return "" if value is None else f"{value:.2f}"

@@ -13,9 +13,19 @@ from atlas.expression.align import AlignedExpression, GeneAligner
 from atlas.expression.source import open_source
 from atlas.model.joint import JointModel
 from indexer.evaluation.curated import CuratedSamples, read_curated
+from indexer.training.sources.captions import caption_variants
 
 LEAKY = ("GTEx-average-recount2", "MADE:heme-16populations")  # also rows of other evaluation sets
 FILES = ("counts.h5", "tpm.h5")
+N_FOLDS = 5
+
+
+def study_folds(studies: np.ndarray, *, n_folds: int = N_FOLDS, seed: int = 0) -> np.ndarray:
+    """Return ``(n,)`` int64 the fold of each sample: whole studies, dealt out in random order."""
+    names, member = np.unique(studies, return_inverse=True)
+    fold_of = np.empty(len(names), dtype=np.int64)
+    fold_of[np.random.default_rng(seed).permutation(len(names))] = np.arange(len(names)) % n_folds
+    return np.asarray(fold_of[member])
 
 
 @dataclass(frozen=True)
@@ -47,6 +57,22 @@ class Corpus:
                 aligner = GeneAligner(source.genes, source.symbols, genes=model.genes)
                 for _, matrix in source.blocks():
                     yield aligner.align(matrix)
+
+    def captions(self) -> list[str]:
+        """Return what each sample says of itself, "" where it says nothing; curated labels are not part of it."""
+        said: list[str] = []
+        for path in self.paths:
+            with open_source(path) as source:
+                series = source.series_table()
+                titles = dict(zip(series["series_id"].to_pylist(), series["title"].to_pylist(), strict=True))
+                records = source.sample_table().to_pylist()
+            for one in records:
+                study = next((titles.get(name, "") for name in one["series_ids"] or ()), "")
+                variants = caption_variants(
+                    one["title"], one["source_name"], characteristics=one["characteristics"], series_title=study
+                )
+                said.append(variants[0] if variants else "")
+        return said
 
     def embed(self, model: JointModel) -> np.ndarray:
         """Return ``(n_samples, dim)`` float32, rounded as a release stores them."""

@@ -178,6 +178,15 @@ def evaluate_phrase(
     )
 
 
+def contrast_auc(
+    rule: PhraseRule, scores: np.ndarray, *, samples: CuratedSamples, counts: np.ndarray | None = None
+) -> float:
+    """Return the AUROC of cases against controls over pairs of the same tissue and series; NaN without a pair."""
+    cases, used, strata = _contrast(rule, samples, within="series")
+    weights = None if counts is None else counts[used]
+    return stratified_auc(scores[used], cases[used], strata=strata[used], counts=weights)
+
+
 def evaluate_case_control(
     rule: PhraseRule,
     scores: np.ndarray,
@@ -191,11 +200,8 @@ def evaluate_case_control(
 
     The interval resamples studies and, within them, samples.
     """
-    tissues = np.char.lower(samples.tissues)
-    strata = tissues if within == "tissue" else np.char.add(np.char.add(tissues, "\t"), samples.series)
-    cases, controls = rule.positives(samples), rule.controls(samples)
-    used = (cases | controls) & np.isin(strata, np.intersect1d(strata[cases], strata[controls]))
-    cases, controls = cases & used, controls & used
+    cases, used, strata = _contrast(rule, samples, within=within)
+    controls = used & ~cases
     result = CaseControlResult(
         rule.phrase, within, int(cases.sum()), int(controls.sum()), len(np.unique(samples.studies[used])), None
     )
@@ -211,3 +217,14 @@ def evaluate_case_control(
     )
     estimate = Estimate(stratified_auc(mine, is_case, strata=strata), low, high)
     return replace(result, auroc=estimate)
+
+
+def _contrast(
+    rule: PhraseRule, samples: CuratedSamples, *, within: Literal["tissue", "series"]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Cases, cases and controls that share a stratum with the other kind, and the stratum of each sample."""
+    tissues = np.char.lower(samples.tissues)
+    strata = tissues if within == "tissue" else np.char.add(np.char.add(tissues, "\t"), samples.series)
+    cases, controls = rule.positives(samples), rule.controls(samples)
+    used = (cases | controls) & np.isin(strata, np.intersect1d(strata[cases], strata[controls]))
+    return cases & used, used, strata

@@ -14,11 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from atlas.cells.rows import open_rows
-from atlas.cells.scoring import CellScores, Input, score_texts, softmax, tissue_of
+from atlas.cells.scoring import CellScores, score_texts, softmax, tissue_of
 from atlas.cells.texts import label_texts
 from atlas.errors import InputError
 from atlas.expression.units import Unit
 from atlas.model.joint import JointModel
+from atlas.model.transcriptome import InputKind
 from indexer.evaluation.metrics import (
     Estimate,
     confusion,
@@ -117,7 +118,7 @@ def evaluate_file(
     templates: Sequence[str] = (),
     tissue: str | None = None,
     as_written: bool = False,
-    input: Input = "auto",
+    input: InputKind = "auto",
     layer: str | None = None,
     unit: Unit | None = None,
     organism: str | None = None,
