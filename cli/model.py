@@ -1,7 +1,8 @@
-"""``geo-atlas model fit-statistics``."""
+"""``geo-atlas model fit-statistics | fetch | import``."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -34,3 +35,55 @@ def fit(
     base = model_dir or resource_path("starter/model")
     fit_statistics(base, tuple(counts), out=out, exclude_series=tuple(exclude_series or ()), progress=RichProgress())
     say(f"Wrote {out}. Build with it: geo-atlas build --model {out} ...")
+
+
+@app.command("fetch")
+def fetch(
+    name: Annotated[str, typer.Argument(help="geneformer-v1-6l, -v1-12l, -v2-104m, -v2-316m or biobert-v1.1.")],
+    out: Annotated[Path | None, typer.Option("--out", help="New folder (default: ./NAME).")] = None,
+    endpoint: Annotated[
+        str, typer.Option("--endpoint", envvar="HF_ENDPOINT", help="Address of the model hub or of a mirror.")
+    ] = "https://huggingface.co",
+) -> None:
+    """Download a published model, check every file against its sha256, and convert it where it needs to be.
+
+    An interrupted download goes on where it stopped. Example: geo-atlas model fetch geneformer-v1-12l --out models/geneformer
+    """
+    from atlas.model.geneformer.fetching import fetch_model
+    from atlas.model.hub import Hub
+    from atlas.model.published import find_model
+
+    model = find_model(name)
+    hub = Hub(endpoint, token=os.environ.get("HF_TOKEN") or None)
+    folder = out or Path(model.name)
+    with RichProgress()(model.n_bytes or None, "bytes") as bar:
+        fetch_model(model, folder, hub=hub, progress=bar.advance)
+    say(f"Wrote {folder}. {_USE[model.kind].format(folder=folder)}")
+
+
+@app.command("import")
+def import_(
+    source: Annotated[Path, typer.Argument(help="Folder of one published Geneformer: config.json and weights.")],
+    out: Annotated[Path | None, typer.Option("--out", help="New folder (default: ./<name of DIR>-imported).")] = None,
+    dictionaries: Annotated[
+        Path | None, typer.Option("--dictionaries", help="Folder of the token and median dictionaries.")
+    ] = None,
+) -> None:
+    """Take over a Geneformer that lies on this machine: weights checked, dictionaries converted, nothing in them run.
+
+    Example: geo-atlas model import Geneformer/Geneformer-V1-10M --out models/geneformer
+    """
+    from atlas.model.geneformer.importing import import_geneformer
+
+    folder = out or Path(f"{source.resolve().name}-imported")
+    read = import_geneformer(source, folder, dictionaries=dictionaries)
+    known = read.source.name
+    whose = f"the published weights of {known}" if known else "not the weights of a model we know, their shapes fit"
+    say(f"These are {whose}. {len(read.vocabulary):,} genes, vectors of {read.dim}.")
+    say(f"Wrote {folder}. {_USE['geneformer'].format(folder=folder)}")
+
+
+_USE = {
+    "geneformer": "Train with it: geo-atlas train --preset cellwhisperer-paper --transcriptome {folder} ...",
+    "text": "It is a text tower: name the folder where a preset or a model asks for an encoder.",
+}
