@@ -23,6 +23,7 @@ from cli import (
     release,
     scan,
     serving,
+    train,
     vocabulary,
     work,
     workspace,
@@ -35,7 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for room in (build, ask, browse, scan, export, serving, work, workspace, label, doctor):
+for room in (build, ask, browse, scan, export, serving, work, workspace, label, train, doctor):
     app.registered_commands += room.app.registered_commands
 app.add_typer(release.app, name="release", help="List, choose, verify or remove releases.")
 app.add_typer(evaluate.app, name="evaluate", help="Measure a model on labelled data.")

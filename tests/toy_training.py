@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from toy_model import WORDS
 
 from atlas.expression.align import AlignedExpression, Coverage
 from atlas.expression.units import Unit
 from indexer.training.losses import ContrastiveLoss, LossWeights
 from indexer.training.modules import UnitLength
 from indexer.training.two_towers import TwoTowers
-from toy_model import WORDS
 
 COVERAGE = Coverage(1, 1, 1, 1, 0, "symbol", "human", ())
 
@@ -102,20 +102,20 @@ class ToyTextModule(nn.Module):
         self.layer = nn.Linear(self.n_buckets, dim)
         self.dropout = nn.Dropout(dropout)
         self.dim = dim
-        self.n_texts = 0
-        self.n_truncated = 0
         self.n_seen: list[int] = []
 
     def tunable(self) -> Iterator[nn.Parameter]:
         yield from self.parameters()
 
     def collate(self, texts: Sequence[str]) -> dict[str, Tensor]:
-        self.n_texts += len(texts)
         bags = torch.zeros(len(texts), self.n_buckets)
         for i, text in enumerate(texts):
             for word in text.split():
                 bags[i, int(hashlib.sha256(word.encode()).hexdigest(), 16) % self.n_buckets] += 1
         return {"bags": bags}
+
+    def n_truncated(self, texts: Sequence[str]) -> int:
+        return 0
 
     def forward(self, bags: Tensor) -> Tensor:
         self.n_seen.append(len(bags))

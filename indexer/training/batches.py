@@ -8,7 +8,7 @@ from __future__ import annotations
 import zlib
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,10 @@ _CAPTION_STREAM = "caption:"
 
 @dataclass
 class Batches:
-    """Turns draws into the arguments of ``TwoTowers.forward`` plus ``items``, the names of the pairs.
+    """Turns draws into the arguments of ``TwoTowers.forward``.
+
+    Beside these a batch has ``items``, the names of the pairs, and ``counts`` of texts, of texts that are cut, and of items
+    without signal.
 
     Parameters
     ----------
@@ -42,6 +45,8 @@ class Batches:
         Let sources augment expression.
     sample_weights
         Use the weights of the sources' items; otherwise all count the same.
+    templates
+        What texts are filled into, one drawn with the caption.
     transcriptome_cache, text_cache
         Kept features of a locked tower.
     """
@@ -55,7 +60,6 @@ class Batches:
     templates: tuple[str, ...] = ("{x}",)
     transcriptome_cache: FeatureCache | None = None
     text_cache: FeatureCache | None = None
-    n_without_signal: int = field(default=0, init=False)
 
     def __call__(self, draws: Sequence[Draw]) -> dict[str, Any]:
         """Return the tensors of a batch.
@@ -68,7 +72,6 @@ class Batches:
         rows = self._rows(draws)
         usable = [row is not None for row in rows]
         items = [f"{self.sources[d.source].name}/{self.sources[d.source].item_ids[d.row]}" for d in draws]
-        self.n_without_signal += usable.count(False)
         if sum(usable) < 2:
             raise InputError(
                 f"A batch is empty after filtering: {sum(usable)} of {len(draws)} items have expression that the model can read "
@@ -84,6 +87,7 @@ class Batches:
             "weights": torch.from_numpy(self._weights(draws, usable)),
             "groups": torch.tensor(groups, dtype=torch.long),
             "items": items,
+            "counts": torch.tensor([len(texts), self.model.text.n_truncated(texts), usable.count(False)]),
         }
 
     def transcriptome_inputs(self, rows: Sequence[np.ndarray]) -> dict[str, Tensor]:

@@ -15,6 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from atlas.expression.align import AlignedExpression
+from atlas.model.config import Pooling
+from atlas.model.encoding import pool
+from atlas.texts import valid_utf8
 from indexer.training.sources.source import GeneWeightSource, PairSource, RowRandom, Rows
 
 
@@ -112,7 +115,7 @@ class TextModule(nn.Module):
     pooling
         ``mean`` over the tokens that are not padding, ``cls``, or ``pooler``.
     max_tokens
-        Longer texts are cut; :attr:`n_truncated` counts them.
+        Longer texts are cut, see :meth:`n_truncated`.
     dim
         Length of a vector.
     adapted
@@ -126,7 +129,7 @@ class TextModule(nn.Module):
         encoder: nn.Module,
         tokenizer: Any,
         *,
-        pooling: str,
+        pooling: Pooling,
         max_tokens: int,
         dim: int,
         adapted: bool = False,
@@ -137,47 +140,43 @@ class TextModule(nn.Module):
         self.locked = False
         self.dim = dim
         self.fingerprint = fingerprint
-        self.n_texts = 0
-        self.n_truncated = 0
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
         self._pooling = pooling
         self._max_tokens = max_tokens
-        self._adapted = adapted
+        self.adapted = adapted
 
     def tunable(self) -> Iterator[nn.Parameter]:
         """Yield the adapters' parameters if there are any, else all."""
         for name, parameter in self.encoder.named_parameters():
-            if not self._adapted or "lora_" in name:
+            if not self.adapted or "lora_" in name:
                 yield parameter
 
     def collate(self, texts: Sequence[str]) -> dict[str, Tensor]:
         """Return ``input_ids`` and ``attention_mask``, ``(n, longest)``."""
-        ids: list[list[int]] = self._tokenizer(list(texts), verbose=False)["input_ids"]
+        texts = [valid_utf8(text) for text in texts]
+        ids: list[list[int]] = self.tokenizer(texts, verbose=False)["input_ids"]
         long = [i for i, tokens in enumerate(ids) if len(tokens) > self._max_tokens]
         for i in long:  # cut by the tokenizer, which keeps the closing token
-            ids[i] = self._tokenizer(texts[i], truncation=True, max_length=self._max_tokens)["input_ids"]
-        self.n_texts += len(texts)
-        self.n_truncated += len(long)
+            ids[i] = self.tokenizer(texts[i], truncation=True, max_length=self._max_tokens)["input_ids"]
         width = max(map(len, ids))
-        padded = torch.zeros((len(ids), width), dtype=torch.long)
+        padded = torch.full((len(ids), width), self.tokenizer.pad_token_id or 0, dtype=torch.long)
         mask = torch.zeros((len(ids), width), dtype=torch.long)
         for i, tokens in enumerate(ids):
             padded[i, : len(tokens)] = torch.tensor(tokens)
             mask[i, : len(tokens)] = 1
         return {"input_ids": padded, "attention_mask": mask}
 
+    def n_truncated(self, texts: Sequence[str]) -> int:
+        """Return how many of the texts :meth:`collate` cuts."""
+        ids = self.tokenizer([valid_utf8(text) for text in texts], verbose=False)["input_ids"]
+        return sum(len(tokens) > self._max_tokens for tokens in ids)
+
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Return ``(n, dim)``."""
         width = int(attention_mask.sum(dim=1).max())  # a chunk may be narrower than its batch
         input_ids, attention_mask = input_ids[:, :width], attention_mask[:, :width]
         out = self.encoder(input_ids=input_ids, attention_mask=attention_mask)
-        if self._pooling == "pooler":
-            pooled = out.pooler_output
-        elif self._pooling == "cls":
-            pooled = out.last_hidden_state[:, 0]
-        else:
-            mask = attention_mask.unsqueeze(-1).to(out.last_hidden_state.dtype)
-            pooled = (out.last_hidden_state * mask).sum(dim=1) / mask.sum(dim=1)
+        pooled: Tensor = pool(out, attention_mask, pooling=self._pooling)
         return functional.normalize(pooled.float(), dim=-1)
 
 

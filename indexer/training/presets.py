@@ -28,7 +28,7 @@ class LoraSpec(_Strict):
     """Low-rank adapter of a text tower."""
 
     rank: int = Field(8, ge=1)
-    alpha: float = Field(16.0, gt=0)
+    alpha: int = Field(16, ge=1)
     dropout: float = Field(0.0, ge=0, lt=1)
     targets: tuple[str, ...] = ("query", "value")  # ends of the names of linear layers
 

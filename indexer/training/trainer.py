@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,7 @@ logger = logging.getLogger(__name__)
 
 CHECKPOINTS = "checkpoints"
 _COMPLETE = "complete.json"  # written into a checkpoint once everything else of it is there
+COUNTS = ("n_texts", "n_truncated", "n_without_signal")
 _N_CHECKPOINTS = 3
 _LOGS_BETWEEN_EVALUATIONS = 10
 
@@ -99,11 +101,11 @@ class Run:
             metric_for_best_model=f"eval_{preset.validation.choose_by}" if validated else None,
             greater_is_better=True,
             dataloader_drop_last=True,
-            dataloader_pin_memory=self.device != "cpu" and torch.cuda.is_available(),
+            dataloader_pin_memory=self._on_gpu(),
             remove_unused_columns=False,
             seed=preset.seed,
             use_cpu=self.device == "cpu",
-            ddp_backend="gloo" if self.device == "cpu" or not torch.cuda.is_available() else None,
+            ddp_backend="gloo" if "LOCAL_RANK" in os.environ and not self._on_gpu() else None,  # set by torchrun
             ddp_find_unused_parameters=False,
             disable_tqdm=True,
             report_to="none",
@@ -113,8 +115,11 @@ class Run:
 
     def _bf16(self) -> bool:
         if self.preset.precision == "auto":
-            return self.device != "cpu" and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+            return self._on_gpu() and torch.cuda.is_bf16_supported()
         return self.preset.precision == "bf16"
+
+    def _on_gpu(self) -> bool:
+        return self.device != "cpu" and torch.cuda.is_available()
 
 
 class ContrastiveTrainer(Trainer):
@@ -143,6 +148,7 @@ class ContrastiveTrainer(Trainer):
         arguments = run.arguments(validated=validate is not None)
         # several GPUs in one process would split a batch and lose negatives; several GPUs take torchrun
         arguments._n_gpu = min(arguments.n_gpu, 1)
+        self.counts = dict.fromkeys(COUNTS, 0)
         self._run = run
         self._towers = model
         self._sampler = sampler
@@ -157,7 +163,7 @@ class ContrastiveTrainer(Trainer):
             data_collator=batches,
             callbacks=[
                 _StepRules(model, frozen=self._schedule.frozen),
-                _MarkComplete(model),
+                _MarkComplete(self.counts),
                 CsvLog(run.out / "log.csv"),
                 TensorBoardLog(run.out / "tensorboard"),
                 ProgressBar(progress),
@@ -177,12 +183,13 @@ class ContrastiveTrainer(Trainer):
         """
         newest = newest_checkpoint(self._run.out) if resume else None
         if newest is not None:
-            kept = json.loads((newest / _COMPLETE).read_text(encoding="utf-8"))
-            self._towers.text.n_texts, self._towers.text.n_truncated = kept["n_texts"], kept["n_truncated"]
+            self.counts.update(json.loads((newest / _COMPLETE).read_text(encoding="utf-8")))
         try:
             self.train(resume_from_checkpoint=None if newest is None else str(newest))
         except (OSError, RuntimeError) as error:
-            if isinstance(error, RuntimeError) and "PytorchStreamWriter" not in str(error):  # torch's word for a failed write
+            if isinstance(error, RuntimeError) and "PytorchStreamWriter" not in str(
+                error
+            ):  # torch's word for a failed write
                 raise
             raise ResourceError(
                 f"Training stopped: {error}. Make room on the disk, then go on with --resume."
@@ -192,15 +199,14 @@ class ContrastiveTrainer(Trainer):
         """Return AdamW over heads and towers."""
         if self.optimizer is None:
             spec = self._run.preset.optimiser
-            towers, heads = [], []
+            groups: dict[bool, list[nn.Parameter]] = {False: [], True: []}
             for name, parameter in learning(self._towers).items():
-                (towers if name.startswith(("transcriptome.", "text.")) else heads).append(parameter)
-            groups = [
-                {"params": heads, "lr": spec.learning_rate},
-                {"params": towers, "lr": spec.tower_learning_rate or spec.learning_rate},
-            ]
+                groups[_of_tower(name)].append(parameter)
+            rates = {False: spec.learning_rate, True: spec.tower_learning_rate or spec.learning_rate}
             self.optimizer = torch.optim.AdamW(
-                [group for group in groups if group["params"]], betas=spec.betas, weight_decay=spec.weight_decay
+                [{"params": found, "lr": rates[tower]} for tower, found in groups.items() if found],
+                betas=spec.betas,
+                weight_decay=spec.weight_decay,
             )
         return self.optimizer
 
@@ -209,14 +215,9 @@ class ContrastiveTrainer(Trainer):
     ) -> torch.optim.lr_scheduler.LRScheduler:
         """Return the preset's schedule, one function a group."""
         if self.lr_scheduler is None:
-            inner = optimizer or self.optimizer
-            tower = next(
-                (p for n, p in learning(self._towers).items() if n.startswith(("transcriptome.", "text."))), None
-            )
-            shares = [
-                self._schedule.towers if any(p is tower for p in group["params"]) else self._schedule.heads
-                for group in inner.param_groups
-            ]
+            inner: Any = optimizer or self.optimizer
+            kinds = sorted({_of_tower(name) for name in learning(self._towers)})  # the order of the optimiser's groups
+            shares: Any = [self._schedule.towers if tower else self._schedule.heads for tower in kinds]
             self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(inner, shares)
         return self.lr_scheduler
 
@@ -235,9 +236,12 @@ class ContrastiveTrainer(Trainer):
             If it is no number, naming the batch.
         """
         self._items = inputs["items"]
-        parts = model(**{name: value for name, value in inputs.items() if name != "items"})
+        parts = model(**{name: value for name, value in inputs.items() if name not in ("items", "counts")})
         if not bool(torch.isfinite(parts["loss"])):
             raise self._not_a_number("loss", {name: float(part.detach()) for name, part in parts.items()})
+        counted = self.accelerator.gather(inputs["counts"]).reshape(-1, len(COUNTS)).sum(dim=0)
+        for name, n in zip(COUNTS, counted.tolist(), strict=True):
+            self.counts[name] += n
         for name, part in parts.items():
             if name != "loss":
                 self._parts.setdefault(name, []).append(float(part))
@@ -278,8 +282,8 @@ class ContrastiveTrainer(Trainer):
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
         """Save what learns and the running statistics beside it; frozen weights are where they came from."""
-        if self.args.should_save:
-            save_learned(self._towers, Path(output_dir or self.args.output_dir) / "model.safetensors")
+        if self.args.should_save and output_dir is not None:
+            save_learned(self._towers, Path(output_dir) / "model.safetensors")
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:
         missing = set(load_result.missing_keys) & set(learned_state(self._towers))
@@ -314,7 +318,7 @@ class _StepRules(TrainerCallback):
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **named: Any) -> None:
         if state.global_step < self._frozen:
             for name, parameter in learning(self._model).items():
-                if name.startswith(("transcriptome.", "text.")):
+                if _of_tower(name):
                     parameter.grad = None  # the optimiser then keeps no moments for it either
 
     def on_optimizer_step(self, args: Any, state: Any, control: Any, **named: Any) -> None:
@@ -329,14 +333,18 @@ class _StepRules(TrainerCallback):
 class _MarkComplete(TrainerCallback):
     """Marks a checkpoint as whole, with the counts that are not in it."""
 
-    def __init__(self, model: TwoTowers) -> None:
-        self._model = model
+    def __init__(self, counts: Mapping[str, int]) -> None:
+        self._counts = counts
 
     def on_save(self, args: Any, state: Any, control: Any, **named: Any) -> None:
         if state.is_world_process_zero:
             folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-            counts = {"n_texts": self._model.text.n_texts, "n_truncated": self._model.text.n_truncated}
-            (folder / _COMPLETE).write_text(json.dumps(counts), encoding="utf-8")
+            (folder / _COMPLETE).write_text(json.dumps(self._counts), encoding="utf-8")
+
+
+def _of_tower(name: str) -> bool:
+    """Whether a parameter belongs to a tower, not to a head or the loss."""
+    return name.startswith(("transcriptome.", "text."))
 
 
 def newest_checkpoint(out: Path) -> Path | None:

@@ -130,7 +130,7 @@ class TwoTowers(nn.Module):
         if len(parts) == 1:
             found: Tensor = tower(**parts[0])
             return found
-        return torch.cat([checkpoint(tower, use_reentrant=False, **part) for part in parts])
+        return torch.cat([_checkpointed(tower, part) for part in parts])
 
     def _chunks(self, inputs: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
         n = len(next(iter(inputs.values())))
@@ -153,6 +153,12 @@ class TwoTowers(nn.Module):
             start = self.get_buffer(buffer)
             distances.append((parameters[name] - start).square().sum() / start.square().sum().clamp_min(1e-12))
         return torch.stack(distances).mean()
+
+
+def _checkpointed(tower: Any, inputs: Mapping[str, Tensor]) -> Tensor:
+    """Run a tower, keeping nothing but its inputs; it runs again on the way back."""
+    features: Tensor = checkpoint(lambda: tower(**inputs), use_reentrant=False)
+    return features
 
 
 def _several_processes() -> bool:

@@ -108,7 +108,9 @@ def test_mix_is_the_weighted_sum_of_its_named_parts() -> None:
     assert number(parts["siglip_loss"]) == pytest.approx(slow_siglip(logits, np.ones(N), nothing, bias=-10.0), rel=1e-5)
 
 
-@pytest.mark.parametrize(("weights", "unused"), [(LossWeights(), "jsd_loss"), (LossWeights(clip=0, jsd=1), "clip_loss")])
+@pytest.mark.parametrize(
+    ("weights", "unused"), [(LossWeights(), "jsd_loss"), (LossWeights(clip=0, jsd=1), "clip_loss")]
+)
 def test_a_part_of_weight_zero_is_not_computed(
     monkeypatch: pytest.MonkeyPatch, weights: LossWeights, unused: str
 ) -> None:

@@ -1,0 +1,178 @@
+"""``training.json``: what a run was told, what it saw and what it chose. It lies beside the model and is no part of its hash."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from atlas.digests import sha256_json
+from atlas.errors import ArtifactError, ConfigError
+from indexer.training.presets import Preset
+from indexer.training.sources.source import PairSource
+
+RECORD = "training.json"
+_PACKAGES = ("geo-atlas", "torch", "transformers", "accelerate", "peft", "numpy", "safetensors")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Which items of each source are learned from and which are held out.
+
+    Attributes
+    ----------
+    train, validation
+        Of each source, rows.
+    report
+        What was held out and why, JSON-serialisable.
+    """
+
+    train: Sequence[Any]
+    validation: Sequence[Any]
+    report: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """The record of a run in a folder.
+
+    Attributes
+    ----------
+    folder
+        Where the run writes.
+    content
+        JSON-serialisable.
+    """
+
+    folder: Path
+    content: dict[str, Any]
+
+    @classmethod
+    def make(
+        cls,
+        folder: Path,
+        *,
+        preset: Preset,
+        sources: Sequence[tuple[PairSource, float]],
+        rows: Rows,
+        start: str,
+        n_steps: int,
+        world: int,
+    ) -> RunRecord:
+        """Describe a run that begins.
+
+        Parameters
+        ----------
+        start
+            Hash of the model it starts from.
+        n_steps, world
+            Optimiser steps, and processes.
+        """
+        data = [
+            {
+                "name": source.name,
+                "kind": source.kind,
+                "sha256": source.fingerprint,
+                "share": weight,
+                "n_items": len(source),
+                "n_train": len(train),
+                "n_validation": len(validation),
+                "rows": sha256_json([[int(row) for row in train], [int(row) for row in validation]]),
+            }
+            for (source, weight), train, validation in zip(sources, rows.train, rows.validation, strict=True)
+        ]
+        told = {
+            "preset": preset.model_dump(mode="json"),
+            "data": data,
+            "start": start,
+            "n_steps": n_steps,
+            "world": world,
+        }
+        content = {
+            "schema_version": 1,
+            "state": "running",
+            "key": sha256_json(told),
+            **told,
+            "split": dict(rows.report),
+            "held_out_studies": list(rows.report.get("held_out_studies", ())),
+            "seed": preset.seed,
+            "versions": {name: _version(name) for name in _PACKAGES},
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        return cls(folder, content)
+
+    def enter(self, *, resume: bool, first: bool) -> RunRecord:
+        """Take the folder: begin there, or find the run that is to go on.
+
+        Parameters
+        ----------
+        resume
+            Whether a run that is there goes on.
+        first
+            Whether this process writes.
+
+        Raises
+        ------
+        ConfigError
+            If the folder holds another run or other files.
+        ArtifactError
+            If the run that is to go on had another preset or other data.
+        """
+        path = self.folder / RECORD
+        if not path.is_file():
+            if self.folder.is_dir() and any(self.folder.iterdir()) and not resume:
+                raise ConfigError(f"The folder {self.folder} is not empty. Give a new folder with --out.")
+            if first:
+                self.write()
+            return self
+        if not resume:
+            raise ConfigError(
+                f"There is a run of training in {self.folder}. Go on with it by --resume, or give a new folder with --out."
+            )
+        there = _read(path)
+        if there.get("key") != self.content["key"]:
+            raise ArtifactError(
+                f"The run in {self.folder} was told something else: {_difference(there, self.content)} differ. "
+                "Go on with the same preset, data, number of steps and processes, or begin in a new folder.",
+                kind="stale",
+                details={"seen": self.content["key"], "expected": there.get("key")},
+            )
+        return RunRecord(self.folder, there)
+
+    def add(self, **facts: Any) -> RunRecord:
+        """Return the record with more facts."""
+        return RunRecord(self.folder, {**self.content, **facts})
+
+    def write(self) -> None:
+        """Write the file in one move."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        temporary = self.folder / f".{RECORD}.tmp"
+        temporary.write_text(json.dumps(self.content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        os.replace(temporary, self.folder / RECORD)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ArtifactError(f"{path} cannot be read: {error}. Begin in a new folder.", kind="corrupt") from error
+    if not isinstance(content, dict):
+        raise ArtifactError(f"{path} is no record of a run. Begin in a new folder.", kind="corrupt")
+    return content
+
+
+def _difference(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
+    names = [name for name in ("preset", "data", "start", "n_steps", "world") if there.get(name) != here.get(name)]
+    return " and ".join(names) or "its keys"
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,343 @@
+"""From a preset to modules that learn, and from what they learned to a model folder.
+
+In: a :class:`Preset` and what it starts from. Out: :class:`TwoTowers`; and :func:`model_parts`, the trained model at rest.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from atlas.errors import ArtifactError, ConfigError
+from atlas.expression.genes import GeneMap
+from atlas.model.checkpoint import ModelParts, read_model
+from atlas.model.config import GeneTextConfig, LoraRecord, MemoryHead, ModelConfig, ProjectionHead, Source, TextConfig
+from atlas.model.encoding import quiet_transformers
+from atlas.model.gene_table import GeneTable
+from atlas.model.projection import projection_module, projection_tensors
+from atlas.model.quantised import Int8Rows
+from atlas.model.tensors import ADAPTER_PREFIX, TEXT_PREFIX, TRANSCRIPTOME_PREFIX
+from atlas.model.text_heads import Memory
+from atlas.resources import resource_path
+from indexer.training.geneformer import geneformer_at_rest, open_geneformer
+from indexer.training.locking import Locking, lock
+from indexer.training.losses import ContrastiveLoss, LossWeights
+from indexer.training.modules import GeneTableModule, MemoryModule, TextModule, UnitLength
+from indexer.training.presets import LoraSpec, Preset, TextSpec
+from indexer.training.two_towers import TwoTowers
+
+logger = logging.getLogger(__name__)
+
+TEXT_FOLDER = "text_tower"
+
+
+@dataclass(frozen=True)
+class Base:
+    """What a run starts from.
+
+    Attributes
+    ----------
+    parts
+        A model folder: genes, statistics and, for ``gene_text``, the table and the memory to start from.
+    folder
+        Where it lies.
+    geneformer
+        Folder of Geneformer's weights, for that tower.
+    """
+
+    parts: ModelParts
+    folder: Path
+    geneformer: Path | None = None
+
+    @property
+    def genes(self) -> GeneMap:
+        """The genes that sources must bring their expression to."""
+        return self.parts.gene_map
+
+
+def open_base(preset: Preset) -> Base:
+    """Open what the preset's transcriptome tower starts from.
+
+    Raises
+    ------
+    ArtifactError
+        If a folder is missing, has no weights, or is no start for this preset.
+    """
+    spec = preset.transcriptome
+    if spec.tower == "geneformer":
+        folder = resource_path("starter/model")
+        weights = Path(spec.source or "")
+        if not spec.source or not weights.is_dir():
+            raise ArtifactError(
+                f"The preset {preset.name} starts from the Geneformer weights {spec.source!r}, which is no folder here. "
+                "Fetch them (geo-atlas model fetch geneformer-v1-12l) and give their folder with --transcriptome.",
+                kind="missing",
+                details={"seen": spec.source},
+            )
+        return Base(read_model(folder), folder, weights)
+    folder = Path(spec.source) if spec.source else resource_path("starter/model")
+    parts = read_model(folder)
+    if not isinstance(parts.config.transcriptome, GeneTextConfig) or parts.statistics is None:
+        raise ArtifactError(
+            f"The model in {folder} is no start for the tower 'gene_text': it has "
+            f"{'no gene statistics' if parts.statistics is None else 'the tower ' + parts.config.transcriptome.tower}. "
+            "Give a fitted gene_text model with --transcriptome.",
+            kind="incompatible",
+        )
+    return Base(parts, folder)
+
+
+def build(preset: Preset, base: Base) -> TwoTowers:
+    """Make the modules, as the preset locks them; random numbers must be seeded before.
+
+    Raises
+    ------
+    ArtifactError
+        If weights are missing or do not fit.
+    ConfigError
+        If the preset asks for what cannot be trained or stored.
+    """
+    locking = Locking.parse(preset.locking)
+    transcriptome: Any
+    if base.geneformer is None:
+        transcriptome = _gene_table(base)
+    else:
+        transcriptome = open_geneformer(base.geneformer, genes=base.parts.genes, spec=preset.transcriptome)
+    dim = int(transcriptome.dim) if preset.transcriptome.head is None else preset.dim
+    text = _text(preset.text, unlocked=locking.text)
+    model = TwoTowers(
+        transcriptome=transcriptome,
+        transcriptome_head=UnitLength()
+        if preset.transcriptome.head is None
+        else projection_module(transcriptome.dim, dim),
+        text=text,
+        text_head=_text_head(preset.text, base, text_dim=text.dim, dim=dim),
+        loss=ContrastiveLoss(
+            LossWeights(preset.loss.clip, preset.loss.jsd, preset.loss.siglip),
+            scale=preset.loss.scale,
+            max_scale=preset.loss.max_scale,
+            learnable=preset.loss.learnable_scale,
+        ),
+        chunk=preset.batch.size if preset.batch.cached_gradients else None,
+        ignore_equal_texts=preset.loss.equal_texts == "ignored",
+        anchor=preset.loss.anchor,
+    )
+    lock(model.transcriptome, unlocked=locking.transcriptome)
+    lock(model.text, unlocked=locking.text)
+    if preset.loss.anchor:
+        closed_form = ("transcriptome.table", "text_head.values", "text_head.projection")
+        model.anchor_to_start(*(n for n, p in model.named_parameters() if n in closed_form and p.requires_grad))
+    return model
+
+
+def model_parts(model: TwoTowers, *, preset: Preset, base: Base, out: Path) -> ModelParts:
+    """Return the trained model at rest; towers that changed as a whole are written into folders of ``out``.
+
+    Parameters
+    ----------
+    model
+        In evaluation mode, on any device.
+    out
+        Folder the model will be written to.
+    """
+    text, text_tensors = _text_at_rest(model, preset=preset, base=base, out=out)
+    tensors = dict(text_tensors)
+    statistics = base.parts.config.statistics
+    if base.geneformer is None:
+        transcriptome: Any = base.parts.config.transcriptome
+        table = GeneTable.from_vectors(_numpy(model.transcriptome.table), rows=base.parts.table.rows)
+        tensors |= table.tensors()
+        tensors |= {n: t for n, t in base.parts.tensors.items() if n.startswith("statistics_") or n == "cell_medians"}
+    else:
+        statistics = None
+        locked = model.transcriptome.locked
+        transcriptome = geneformer_at_rest(model.transcriptome, spec=preset.transcriptome, out=None if locked else out)
+        if preset.transcriptome.head is not None:
+            tensors |= projection_tensors(model.transcriptome_head, prefix=TRANSCRIPTOME_PREFIX)
+    dim = preset.dim if preset.transcriptome.head is not None else int(model.transcriptome.dim)
+    config = ModelConfig(
+        dim=dim,
+        logit_scale=float(model.loss.scale.detach()),
+        text=text,
+        transcriptome=transcriptome,
+        statistics=statistics,
+    )
+    memory = base.parts.memory if isinstance(text.head, MemoryHead) else None
+    return replace(base.parts, config=config, tensors=tensors, memory=memory)
+
+
+def _gene_table(base: Base) -> GeneTableModule:
+    from atlas.model.gene_tower import GeneTextTower
+
+    parts = base.parts
+    tower = GeneTextTower.read(parts)
+
+    def weigh(aligned: Any) -> np.ndarray:
+        return np.stack([tower.weights(aligned, row) for row in range(len(aligned.sample_ids))])
+
+    table = parts.table
+    rows = np.arange(table.n_genes) if table.rows is None else table.rows.astype(np.int64)
+    vectors = table.codes.astype(np.float32) * table.scales[:, None]
+    return GeneTableModule(vectors, rows_of_genes=rows, weigh=weigh)
+
+
+def _text(spec: TextSpec, *, unlocked: bool) -> TextModule:
+    from atlas.model.text_encoder import encoder_fingerprint, find_source, load_encoder, n_positions
+    from atlas.model.text_tower import minilm_fingerprint, packaged_minilm_folder
+
+    packaged = spec.tower == "minilm"
+    folder = (
+        packaged_minilm_folder() if packaged else find_source(Source(path=spec.source or "", revision=spec.revision))
+    )
+    tokenizer, encoder, has_pooler = load_encoder(folder)
+    if spec.pooling == "pooler" and not has_pooler:
+        raise ArtifactError(
+            f"The encoder in {folder} has no trained pooler. Use --set text.pooling=mean or cls.", kind="incompatible"
+        )
+    limit = n_positions(encoder, tokenizer)
+    if spec.max_tokens > limit:
+        raise ConfigError(
+            f"text.max_tokens is {spec.max_tokens}; the encoder in {folder} reads at most {limit} tokens."
+        )
+    fingerprint = (
+        minilm_fingerprint()
+        if packaged
+        else encoder_fingerprint(folder, pooling=spec.pooling, max_tokens=spec.max_tokens)
+    )
+    adapter = spec.adapter
+    if unlocked and packaged and adapter is None:
+        adapter = LoraSpec()  # its files are pinned by their sums: it can only change by what lies beside them
+        logger.info("the packaged text tower learns by low-rank adapters of rank %d", adapter.rank)
+    return TextModule(
+        _adapted(encoder, adapter) if unlocked and adapter else encoder,
+        tokenizer,
+        pooling=spec.pooling,
+        max_tokens=spec.max_tokens,
+        dim=int(encoder.config.hidden_size),
+        adapted=unlocked and adapter is not None,
+        fingerprint=fingerprint,
+    )
+
+
+def _adapted(encoder: Any, spec: LoraSpec) -> nn.Module:
+    """Put low-rank adapters beside the linear layers whose names end as ``targets`` say."""
+    from peft import LoraConfig, get_peft_model
+
+    if not any(name.endswith(spec.targets) for name, part in encoder.named_modules() if isinstance(part, nn.Linear)):
+        raise ConfigError(
+            f"No linear layer of the encoder is called {' or '.join(spec.targets)}; set text.adapter.targets to names it has."
+        )
+    config = LoraConfig(
+        r=spec.rank, lora_alpha=spec.alpha, lora_dropout=spec.dropout, target_modules=list(spec.targets), bias="none"
+    )
+    with warnings.catch_warnings():  # it asks transformers for a name that is about to change
+        warnings.simplefilter("ignore", FutureWarning)
+        adapted: nn.Module = get_peft_model(encoder, config)
+    return adapted
+
+
+def _text_head(spec: TextSpec, base: Base, *, text_dim: int, dim: int) -> nn.Module:
+    if spec.head == "projection":
+        return projection_module(text_dim, dim)
+    head = base.parts.config.text.head
+    if not isinstance(head, MemoryHead) or base.parts.config.dim != dim or head.key_dim != base.parts.config.text.dim:
+        raise ArtifactError(
+            f"The head 'memory' starts from a model that has one; the one in {base.folder} has the head {head.kind!r} "
+            f"and {base.parts.config.dim} dimensions. Give another with --transcriptome, or --set text.head=projection.",
+            kind="incompatible",
+        )
+    if text_dim != base.parts.config.text.dim:
+        raise ConfigError(
+            f"The names of the memory have {base.parts.config.text.dim} dimensions, the text tower {text_dim}. "
+            "Use the text tower the memory was made with."
+        )
+    memory = Memory.read(base.parts.tensors, base.parts.config.text)
+    projection = memory.projection
+    if projection is None and spec.memory_keys:
+        projection = np.eye(text_dim, dtype=np.float32)
+    module = MemoryModule(
+        memory.keys.vectors(),
+        memory.values.vectors(),
+        n_neighbours=memory.n_neighbours,
+        temperature=memory.temperature,
+        projection=projection,
+        dropout=spec.memory_dropout,
+    )
+    module.values.requires_grad_(spec.memory_values)
+    if module.projection is not None:
+        module.projection.requires_grad_(spec.memory_keys)
+    return module
+
+
+def _text_at_rest(
+    model: TwoTowers, *, preset: Preset, base: Base, out: Path
+) -> tuple[TextConfig, dict[str, np.ndarray]]:
+    from atlas.model.text_encoder import encoder_fingerprint
+    from atlas.model.text_tower import MINILM_MAX_TOKENS
+
+    spec, module = preset.text, model.text
+    tensors: dict[str, np.ndarray] = {}
+    adapter = None
+    source = None if spec.tower == "minilm" else Source(path=_absolute(spec.source or ""), revision=spec.revision)
+    fingerprint = module.fingerprint
+    if module.adapted:
+        adapter, tensors = _deltas(module.encoder)
+    elif not module.locked:
+        folder = out / TEXT_FOLDER
+        with quiet_transformers():
+            module.encoder.save_pretrained(str(folder))
+            module.tokenizer.save_pretrained(str(folder))
+        source = Source(path=TEXT_FOLDER)
+        fingerprint = encoder_fingerprint(folder, pooling=spec.pooling, max_tokens=spec.max_tokens)
+    head: MemoryHead | ProjectionHead = ProjectionHead()
+    if isinstance(model.text_head, MemoryModule):
+        memory = Memory.read(base.parts.tensors, base.parts.config.text)
+        learned = replace(
+            memory,
+            values=Int8Rows.from_vectors(_numpy(model.text_head.values)),
+            projection=None if model.text_head.projection is None else _numpy(model.text_head.projection),
+        )
+        head = learned.config
+        tensors |= learned.tensors()
+    else:
+        tensors |= projection_tensors(model.text_head, prefix=TEXT_PREFIX)
+    config = TextConfig(
+        tower=spec.tower,
+        source=source,
+        dim=module.dim,
+        fingerprint=fingerprint,
+        pooling=spec.pooling,
+        max_tokens=MINILM_MAX_TOKENS if spec.tower == "minilm" else spec.max_tokens,
+        templates=spec.templates,
+        adapter=adapter,
+        head=head,
+    )
+    return config, tensors
+
+
+def _deltas(encoder: Any) -> tuple[LoraRecord, dict[str, np.ndarray]]:
+    """Take the low-rank matrices out of a peft model."""
+    tensors: dict[str, np.ndarray] = {}
+    modules, rank, alpha = [], 0, 0.0
+    for name, part in encoder.base_model.model.named_modules():
+        if not hasattr(part, "lora_A"):
+            continue
+        modules.append(name)
+        rank, alpha = int(part.r["default"]), float(part.lora_alpha["default"])
+        tensors[f"{ADAPTER_PREFIX}{name}.a"] = _numpy(part.lora_A["default"].weight)
+        tensors[f"{ADAPTER_PREFIX}{name}.b"] = _numpy(part.lora_B["default"].weight)
+    return LoraRecord(rank=rank, alpha=alpha, modules=tuple(modules)), tensors
+
+
+def _absolute(source: str) -> str:
+    return str(Path(source).absolute()) if Path(source).is_dir() else source
+
+
+def _numpy(tensor: Any) -> np.ndarray:
+    return np.ascontiguousarray(tensor.detach().float().cpu().numpy())
