@@ -85,12 +85,13 @@ def _make_gene_text(parts: ModelParts, *, folder: Path, threads: int | None) -> 
 
 
 def _make_geneformer(parts: ModelParts, *, folder: Path, threads: int | None) -> TranscriptomeTower:
-    from importlib import import_module
+    from atlas.model.config import GeneformerConfig
+    from atlas.model.geneformer.tower import GeneformerTower
 
-    tower: TranscriptomeTower = import_module("atlas.model.geneformer.tower").GeneformerTower(
-        parts.config.transcriptome, folder, genes=parts.genes, threads=threads
-    )
-    return tower
+    config = parts.config.transcriptome
+    if not isinstance(config, GeneformerConfig):
+        raise TypeError(f"expected the configuration of a Geneformer, got {type(config).__name__}")
+    return GeneformerTower(config, folder, genes=parts.genes, threads=threads)
 
 
 TRANSCRIPTOME_TOWERS: dict[str, Callable[..., TranscriptomeTower]] = {
