@@ -1,7 +1,8 @@
 """Write the term vectors that travel with the package: every packaged vocabulary, plain and under the scan templates.
 
-In: a model folder. Out: ``<out>/<key>/<name>-<digest>.parquet``, the cache ``atlas.model.text_cache`` reads; shards made with
-another model are removed. On one machine, with one thread, equal models and vocabularies give equal bytes.
+In: a model folder. Out: ``<out>/<key>/<name>-<digest>.parquet``, the cache ``atlas.model.text_cache`` reads: raw vectors of the
+model's text tower, so a model with another head over the same tower finds them too; shards of other towers are removed. On
+one machine, with one thread, equal towers and vocabularies give equal bytes.
 
 Run: ``OMP_NUM_THREADS=1 python -m indexer.export_text_vectors``.
 """
@@ -14,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from atlas.model.joint import JointModel
-from atlas.model.text_cache import FOLDER, PLAIN, cache_key, embed_terms, write_shard
+from atlas.model.text_cache import FOLDER, PLAIN, cache_key, embed_raw_terms, write_shard
 from atlas.resources import resource_path
 from atlas.scans import SCAN_TEMPLATES
 from atlas.vocabulary import packaged_texts
@@ -31,7 +32,7 @@ def export_text_vectors(model_dir: Path, out: Path, *, cache: Path | None = None
     Parameters
     ----------
     model_dir
-        The model that is shipped.
+        The model that is shipped; only its text tower matters.
     out
         Cache folder to write.
     cache
@@ -45,7 +46,7 @@ def export_text_vectors(model_dir: Path, out: Path, *, cache: Path | None = None
     terms = packaged_texts()
     shards: list[Path] = []
     for name, templates in KINDS.items():
-        vectors = embed_terms(model, terms, templates=templates, caches=() if cache is None else (cache,))
+        vectors = embed_raw_terms(model, terms, templates=templates, caches=() if cache is None else (cache,))
         folder = out / cache_key(model, templates)
         shutil.rmtree(folder, ignore_errors=True)
         shards.append(write_shard(folder, terms, vectors, name=name))

@@ -1,14 +1,16 @@
-"""Vectors of terms, embedded once for each text model and kept.
+"""Vectors of terms, embedded by the text tower once and kept.
 
-In: terms, templates, cache folders. Out: ``(n_terms, dim)`` float16. A cache folder holds one folder for everything a
-vector depends on (text tower, the gene table's centre and removed components, templates); in it, shards: parquet files of
-``term`` and ``vector``, each named by the sha256 of its own bytes. A damaged shard is left aside with a warning and its terms
-are embedded again, so a cache can be deleted at any time and never decides what a vector is.
+In: terms, templates, cache folders. Out: ``(n_terms, dim)`` float16. Kept are *raw* vectors, as the text tower gives them,
+before the head that takes them into a model's space: models of one tower share them, whatever their heads and genes. A cache
+folder holds one folder for everything a raw vector depends on (tower and adapter, the model's templates, the templates
+asked for); in it, shards: parquet files of ``term``, ``codes`` and ``scale`` (vector = scale x int8 codes), each named by the
+sha256 of its own bytes. A damaged shard is left aside with a warning and its terms are embedded again, so a cache can be
+deleted at any time and never decides what a vector is: fresh vectors are rounded to the same codes before the head.
 
-A kept vector is the float16 of a fresh embedding. Two fresh embeddings of a term agree to about 1e-7 a component, not bit for
-bit, if thread count, processor or the texts that shared its batch differ; where such a value lies on the border between two
-float16 numbers, kept and fresh differ in the last bit: 0.08 % of the components of the packaged terms do, by at most 1.2e-4.
-A build that is killed and resumed embeds the same texts together as an unbroken one, so both hold the same bytes.
+Two fresh embeddings of a term agree to about 1e-7 a component, not bit for bit, if thread count, processor or the texts that
+shared its batch differ; where such a value lies on the border between two codes, kept and fresh differ by one code there. A
+build that is killed and resumed embeds the same texts together as an unbroken one, so both hold the same bytes. What the
+rounding costs is measured in ``docs/measurements-speed.md``.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ import pyarrow.parquet as pq
 
 from atlas.digests import sha256_json
 from atlas.errors import ArtifactError
+from atlas.model.quantised import Int8Rows
 from atlas.resources import resource_path
 from atlas.texts import valid_utf8
 
@@ -63,12 +66,12 @@ def embed_terms(
 ) -> np.ndarray:
     """Return the vectors of some terms, taken from the caches where they are known.
 
-    With several templates a term's vector is the mean of its vectors under each, scaled to unit length.
+    With several templates a term's vector is that of the mean of its raw vectors under each.
 
     Parameters
     ----------
     model
-        Embeds what no cache knows.
+        Embeds what no cache knows, and takes all of it through its head.
     terms
         In any order, with or without repetitions.
     templates
@@ -77,8 +80,8 @@ def embed_terms(
         Folders to look in. New vectors are written into the first, every 512 terms; if that is impossible (a full disk, a
         read-only home) a warning is logged. See ``text_caches``.
     progress
-        Called with the number of distinct terms done since the last call, which may be none; what it raises ends the work,
-        and whole batches embedded by then stay kept.
+        Called with the number of distinct terms embedded since the last call, which may be none; what it raises ends the
+        work, and whole batches embedded by then stay kept.
 
     Returns
     -------
@@ -87,47 +90,70 @@ def embed_terms(
     # half of a character, as broken JSON can carry, has no UTF-8 form: the text tower reads it as "?"
     spelled = [valid_utf8(term) for term in terms]
     distinct = sorted(set(spelled))
+    raw = embed_raw_terms(model, distinct, templates=templates, caches=caches, progress=progress)
     vectors = np.zeros((len(distinct), model.dim), dtype=np.float16)
-    folders = [cache / cache_key(model, templates) for cache in caches]
-    known = _look_up(folders, distinct, vectors)
-    if progress is not None and known.any():
-        progress(int(known.sum()))
-    missing = np.flatnonzero(~known)
-    for start in range(0, missing.size, _SHARD_TERMS):
-        rows = missing[start : start + _SHARD_TERMS]
-        batch = [distinct[row] for row in rows]
-        vectors[rows] = _embed(model, batch, templates, progress=progress)
-        if folders:
-            _keep(folders[0], batch, vectors[rows])
+    for start in range(0, len(distinct), _SHARD_TERMS):
+        stop = start + _SHARD_TERMS
+        vectors[start:stop] = model.text_head(raw.vectors(slice(start, stop)).astype(np.float32))
         if progress is not None:
-            progress(len(batch))
-    if folders and missing.size:
-        _merge_small(folders[0], dim=model.dim)
+            progress(0)
     place = {term: row for row, term in enumerate(distinct)}
     ordered: np.ndarray = vectors[[place[term] for term in spelled]]
     return ordered
 
 
+def embed_raw_terms(
+    model: JointModel,
+    terms: Sequence[str],
+    *,
+    templates: Sequence[str] = PLAIN,
+    caches: Sequence[Path] = (),
+    progress: Callable[[int], None] | None = None,
+) -> Int8Rows:
+    """Return the raw vectors of distinct terms, taken from the caches where they are known; see ``embed_terms``."""
+    raw = Int8Rows(np.zeros((len(terms), model.raw_text_dim), dtype=np.int8), np.zeros(len(terms), dtype=np.float32))
+    folders = [cache / cache_key(model, templates) for cache in caches]
+    known = _look_up(folders, terms, raw)
+    if progress is not None and known.any():
+        progress(int(known.sum()))
+    missing = np.flatnonzero(~known)
+    for start in range(0, missing.size, _SHARD_TERMS):
+        rows = missing[start : start + _SHARD_TERMS]
+        batch = [terms[row] for row in rows]
+        fresh = Int8Rows.from_vectors(_embed(model, batch, templates, progress=progress))
+        raw.codes[rows], raw.scales[rows] = fresh.codes, fresh.scales
+        if folders:
+            _keep(folders[0], batch, fresh)
+        if progress is not None:
+            progress(len(batch))
+    if folders and missing.size:
+        _merge_small(folders[0], dim=model.raw_text_dim)
+    return raw
+
+
 def cache_key(model: JointModel, templates: Sequence[str] = PLAIN) -> str:
-    """Return the name of the folder, inside a cache, of the vectors this model gives under these templates."""
-    return sha256_json([model.text_key, list(templates)])[:32]
+    """Return the name of the folder, inside a cache, of the raw vectors of this model's text tower under these templates."""
+    return sha256_json(["int8", model.raw_text_key, list(templates)])[:32]
 
 
-def write_shard(folder: Path, terms: Sequence[str], vectors: np.ndarray, *, name: str = "terms") -> Path:
+def write_shard(folder: Path, terms: Sequence[str], raw: Int8Rows, *, name: str = "terms") -> Path:
     """Write ``<name>-<sha256 of the bytes>.parquet`` atomically; equal terms and vectors give equal bytes.
 
     Parameters
     ----------
     terms
         Distinct.
-    vectors
-        ``(n_terms, dim)`` float16.
+    raw
+        Their raw vectors, one row a term.
     """
-    rows = np.ascontiguousarray(vectors, dtype="<f2")
-    binary = pa.binary(rows.shape[1] * rows.itemsize)
-    column = pa.FixedSizeBinaryArray.from_buffers(binary, len(terms), [None, pa.py_buffer(rows.tobytes())])
+    codes = np.ascontiguousarray(raw.codes)
+    column = pa.FixedSizeBinaryArray.from_buffers(
+        pa.binary(codes.shape[1]), len(terms), [None, pa.py_buffer(codes.tobytes())]
+    )
     sink = pa.BufferOutputStream()
-    table = pa.table({"term": pa.array(terms, pa.string()), "vector": column})
+    table = pa.table(
+        {"term": pa.array(terms, pa.string()), "codes": column, "scale": pa.array(raw.scales, pa.float32())}
+    )
     pq.write_table(table, sink, compression="zstd", use_dictionary=False, write_statistics=False)
     content = sink.getvalue().to_pybytes()
     folder.mkdir(parents=True, exist_ok=True)
@@ -145,18 +171,17 @@ def write_shard(folder: Path, terms: Sequence[str], vectors: np.ndarray, *, name
 def _embed(
     model: JointModel, terms: Sequence[str], templates: Sequence[str], *, progress: Callable[[int], None] | None
 ) -> np.ndarray:
-    """Return (n, dim) float16; under one template exactly what the model gives."""
-    total = np.zeros((len(terms), model.dim), dtype=np.float32)
+    """Return the means over the templates, (n, raw dim) float32, of unit length."""
+    total = np.zeros((len(terms), model.raw_text_dim), dtype=np.float32)
     for place, template in enumerate(templates):
         if place and progress is not None:
             progress(0)  # all templates of a batch take long for one who waits for the work to stop
-        total += model.embed_texts([template.replace("{x}", term) for term in terms])
-    if len(templates) > 1:
-        total /= np.maximum(np.linalg.norm(total, axis=1, keepdims=True), np.finfo(np.float32).tiny)
-    return total.astype(np.float16)
+        total += model.embed_raw_texts([template.replace("{x}", term) for term in terms])
+    total /= np.maximum(np.linalg.norm(total, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    return total
 
 
-def _look_up(folders: Iterable[Path], terms: Sequence[str], vectors: np.ndarray) -> np.ndarray:
+def _look_up(folders: Iterable[Path], terms: Sequence[str], raw: Int8Rows) -> np.ndarray:
     """Fill in the vectors of known terms, shard by shard; return (n,) bool which were known."""
     known = np.zeros(len(terms), dtype=bool)
     wanted = pa.array(terms, pa.string())
@@ -164,14 +189,14 @@ def _look_up(folders: Iterable[Path], terms: Sequence[str], vectors: np.ndarray)
         for path in _shards(folder):
             if known.all():
                 return known
-            found = _read_shard(path, dim=vectors.shape[1])
+            found = _read_shard(path, dim=raw.codes.shape[1])
             if found is None:
                 continue
             kept, rows = found
             at = pc.index_in(kept, value_set=wanted).to_numpy(zero_copy_only=False)
             here = np.flatnonzero(~np.isnan(at)) if at.dtype.kind == "f" else np.arange(at.size)
             target = at[here].astype(np.int64)
-            vectors[target] = rows[here]
+            raw.codes[target], raw.scales[target] = rows.codes[here], rows.scales[here]
             known[target] = True
     return known
 
@@ -180,8 +205,8 @@ def _shards(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.parquet")) if folder.is_dir() else []
 
 
-def _read_shard(path: Path, *, dim: int) -> tuple[pa.Array, np.ndarray] | None:
-    """Return the terms and (n, dim) float16 vectors of a shard, or ``None``, with a warning, if it is damaged."""
+def _read_shard(path: Path, *, dim: int) -> tuple[pa.Array, Int8Rows] | None:
+    """Return the terms of a shard and their raw vectors, or ``None``, with a warning, if it is damaged."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -193,19 +218,19 @@ def _read_shard(path: Path, *, dim: int) -> tuple[pa.Array, np.ndarray] | None:
         logger.warning("%s is damaged and left aside; its terms are embedded again", path)
         return None
     try:
-        table = pq.read_table(pa.BufferReader(content), columns=["term", "vector"]).combine_chunks()
-        terms, column = (table[name].combine_chunks() for name in ("term", "vector"))
-        vectors = np.frombuffer(column.buffers()[1], dtype="<f2").reshape(-1, dim)
-        vectors = vectors[column.offset : column.offset + len(column)]
+        table = pq.read_table(pa.BufferReader(content), columns=["term", "codes", "scale"]).combine_chunks()
+        terms, column = (table[name].combine_chunks() for name in ("term", "codes"))
+        codes = np.frombuffer(column.buffers()[1], dtype=np.int8).reshape(-1, dim)
+        rows = Int8Rows(codes[column.offset : column.offset + len(column)], table["scale"].to_numpy())
     except (pa.ArrowException, KeyError, ValueError, OSError) as error:
         logger.warning("%s is no shard of term vectors and left aside: %s", path, error)
         return None
-    return (terms, vectors) if len(terms) == len(vectors) and bool(np.isfinite(vectors).all()) else None
+    return (terms, rows) if len(terms) == len(rows) and bool(np.isfinite(rows.scales).all()) else None
 
 
-def _keep(folder: Path, terms: Sequence[str], vectors: np.ndarray) -> None:
+def _keep(folder: Path, terms: Sequence[str], raw: Int8Rows) -> None:
     try:
-        write_shard(folder, terms, vectors)
+        write_shard(folder, terms, raw)
     except OSError as error:
         logger.warning("the vectors of %d terms are not kept in %s: %s", len(terms), folder, error)
 
@@ -215,17 +240,19 @@ def _merge_small(folder: Path, *, dim: int) -> None:
     paths = _shards(folder)
     if len(paths) < _MERGE_FROM:
         return
-    terms: dict[str, np.ndarray] = {}
+    terms: dict[str, tuple[np.ndarray, np.float32]] = {}
     merged: list[Path] = []
     for path in paths:
         found = _read_shard(path, dim=dim)
         if found is not None and len(found[0]) < _SHARD_TERMS and len(terms) + len(found[0]) <= _MERGED_TERMS:
-            terms.update(zip(found[0].to_pylist(), found[1], strict=True))
+            names, rows = found
+            terms.update(zip(names.to_pylist(), zip(rows.codes, rows.scales, strict=True), strict=True))
             merged.append(path)
     if len(merged) < 2:
         return
+    codes, scales = zip(*terms.values(), strict=True)
     try:
-        target = write_shard(folder, list(terms), np.stack(list(terms.values())))
+        target = write_shard(folder, list(terms), Int8Rows(np.stack(codes), np.array(scales, dtype=np.float32)))
     except OSError as error:
         logger.warning("the shards of %s are not joined: %s", folder, error)
         return

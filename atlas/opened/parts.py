@@ -48,6 +48,7 @@ class Opened:
                 "samples.parquet and the manifest disagree about the number of samples.", kind="corrupt"
             )
         self._vector = lru_cache(_PHRASES_KEPT)(self._embed)
+        self._raw_vector = lru_cache(_PHRASES_KEPT)(self._embed_raw)
         self._filtered = FilterColumns(
             self.samples.table, series_titles=self.samples.series_titles, clusters=self.samples.cluster
         )
@@ -86,9 +87,8 @@ class Opened:
         """What scores mean."""
         from atlas.vectors.calibration import Calibration
 
-        return Calibration.load(
-            self.release.checked("calibration.json"), terms=self.release.checked("term_vectors.npy")
-        )
+        self.release.checked("calibration.npz")
+        return Calibration.load(self.release.checked("calibration.json"))
 
     @cached_property
     def moments(self) -> Moments:
@@ -121,6 +121,10 @@ class Opened:
         """Return the unit vector of a phrase, (dim,) float32, read-only; recent phrases are remembered."""
         return self._vector(text)
 
+    def raw_vector(self, text: str) -> np.ndarray:
+        """Return the vector of a phrase as the text tower gives it, (text dim,) float32, read-only."""
+        return self._raw_vector(text)
+
     def allowed(self, filters: SampleFilter | None) -> np.ndarray | None:
         """Return which rows pass, (n,) bool, read-only; ``None`` if there is no filter. Recent filters are remembered."""
         if filters is None or filters.is_empty:
@@ -152,12 +156,18 @@ class Opened:
         for name in ("model", "index", "calibration", "moments", "clusters", "terms", "listing", "store"):
             self.__dict__.pop(name, None)
         self._vector.cache_clear()
+        self._raw_vector.cache_clear()
         self._mask.cache_clear()
         if store is not None:
             store.close()
 
     def _embed(self, text: str) -> np.ndarray:
-        vector: np.ndarray = self.model.embed_texts([text])[0]
+        vector: np.ndarray = self.model.text_head(self.raw_vector(text)[None, :])[0]
+        vector.flags.writeable = False
+        return vector
+
+    def _embed_raw(self, text: str) -> np.ndarray:
+        vector: np.ndarray = self.model.embed_raw_texts([text])[0]
         vector.flags.writeable = False
         return vector
 

@@ -280,7 +280,11 @@ def _unmatched(opened: Opened, query: Query, *, ask: Ask, n_lexical: int) -> lis
     if ask.mode == "lexical":
         return [] if n_lexical else [one.part.value for one in wanted]
     calibration, index = opened.calibration, opened.index
-    return [one.part.value for one in wanted if calibration.no_match(one.vector, index=index)]
+    return [
+        one.part.value
+        for one in wanted
+        if calibration.no_match(one.vector, raw=opened.raw_vector(one.part.value), index=index)
+    ]
 
 
 def _no_match(query: Query, unmatched: list[str]) -> bool:

@@ -1,18 +1,21 @@
 """What a score means in one release: percentiles against null questions, and when to say that nothing matches.
 
-Null questions are packaged off-topic phrases (everyday talk and nonsense); null pairs are random samples of different series.
-A cosine says little by itself: some samples lie near any phrase. So a phrase's *response* at a sample is its cosine less the
-mean of the off-topic phrases' cosines with that very sample, divided by their standard deviation.
+Null questions are packaged off-topic phrases (everyday talk, other sciences, nonsense); null pairs are random samples of
+different series. A cosine says little by itself: some samples lie near any phrase. So a phrase's *response* at a sample is its
+cosine less the mean of the off-topic phrases' cosines with that very sample, divided by their standard deviation. A phrase's
+*subject* is how near it lies to the vocabularies, as the text tower reads both: a head that was made for biology may see
+biology in anything.
 
 In: ``calibration.json`` (sorted null values and thresholds), ``calibration.npz`` (mean and deviation of each sample, float32,
-row = row of ``samples.parquet``), ``term_vectors.npy``. The error rates of the decision are measured in
-``docs/measurements.md``.
+row = row of ``samples.parquet``; the vocabularies' raw text vectors, int8 with scales). The error rates of the decision are
+measured in ``docs/measurements.md``.
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 from zipfile import BadZipFile
@@ -21,15 +24,20 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from atlas.errors import ArtifactError, InputError
+from atlas.model.quantised import Int8Rows
 from atlas.vectors.index import VectorIndex, check_queries
 from atlas.vectors.store import VectorStore
 
 ScoreKind = Literal["text", "sample"]
 DEPTH = 100
 """A phrase's response is the strongest among this many nearest samples."""
-N_TERMS = 10
-"""A phrase's subject is its mean cosine with this many nearest vocabulary terms."""
-_GRID = 1_001
+N_TERMS = 3
+"""A phrase's subject is the mean cosine of its raw vector with those of this many nearest vocabulary terms."""
+RESPONSE_QUANTILE = 0.5
+SUBJECT_QUANTILE = 0.97
+"""Share of off-topic phrases that each half of the decision alone calls unmatched."""
+GRID = 1_001
+"""Quantiles that are kept of a distribution."""
 _MIN_DEVIATION = 1e-6
 
 
@@ -38,7 +46,7 @@ class CalibrationTable(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     n_phrases: int
     responses: list[float]
     """Response of each off-topic phrase, ascending."""
@@ -50,6 +58,8 @@ class CalibrationTable(BaseModel):
     pair_scores: list[float]
     """Quantiles 0, 0.001 ... 1 of the cosines of random pairs; empty where there is no pair."""
     pairs_across_series: bool
+    pairs_of_model: bool = False
+    """Whether the pairs are those that travel with the model, for the release has too few series of its own."""
     phrase_scores: list[float]
     """Quantiles 0, 0.001 ... 1 of the cosines of off-topic phrases with all samples, for the record."""
 
@@ -64,25 +74,18 @@ class Calibration:
         Sorted null values and thresholds.
     mean, deviation
         (n,) float32: of the off-topic phrases' cosines with each sample.
-    term_vectors
-        (n_terms, dim) float32, unit rows.
+    vocabulary
+        Raw text vectors of the distinct terms of the vocabularies.
     """
 
     table: CalibrationTable
     mean: np.ndarray
     deviation: np.ndarray
-    term_vectors: np.ndarray
+    vocabulary: Int8Rows
 
     @classmethod
-    def load(cls, path: Path, *, terms: Path | None = None) -> Calibration:
-        """Read ``calibration.json``, ``calibration.npz`` beside it, and the vocabulary's vectors.
-
-        Parameters
-        ----------
-        path
-            ``calibration.json``.
-        terms
-            ``term_vectors.npy``; default: beside ``path``.
+    def load(cls, path: Path) -> Calibration:
+        """Read ``calibration.json`` and ``calibration.npz`` beside it.
 
         Raises
         ------
@@ -93,20 +96,32 @@ class Calibration:
             table = CalibrationTable.model_validate_json(path.read_text(encoding="utf-8"))
             with path.with_suffix(".npz").open("rb") as handle, np.load(handle, allow_pickle=False) as arrays:
                 mean, deviation = arrays["mean"], arrays["deviation"]
-            term_vectors = np.load(terms or path.with_name("term_vectors.npy"), allow_pickle=False)
+                vocabulary = Int8Rows(arrays["vocabulary_codes"], arrays["vocabulary_scales"])
         except FileNotFoundError as error:
             raise ArtifactError(f"{error.filename} does not exist. Verify the release.", kind="missing") from error
         except (ValidationError, ValueError, KeyError, OSError, BadZipFile) as error:
             raise ArtifactError(
-                f"{path} and the files beside it are no calibration ({error}).", kind="corrupt"
+                f"{path} and the file beside it are no calibration of this version ({error}). Build the release again.",
+                kind="corrupt",
             ) from error
-        return cls(table, mean, deviation, term_vectors.astype(np.float32))
+        return cls(table, mean, deviation, vocabulary)
+
+    def with_pairs(self, pair_scores: list[float]) -> Calibration:
+        """Return a copy whose random pairs are those that travel with the model."""
+        table = self.table.model_copy(update={"pair_scores": pair_scores, "pairs_of_model": True})
+        return Calibration(table, self.mean, self.deviation, self.vocabulary)
 
     def save(self, folder: Path) -> None:
         """Write ``calibration.json`` and ``calibration.npz``; the same calibration gives the same bytes."""
         text = json.dumps(self.table.model_dump(), indent=1, sort_keys=True)
         (folder / "calibration.json").write_text(text + "\n", encoding="utf-8")
-        np.savez(folder / "calibration.npz", mean=self.mean, deviation=self.deviation)
+        np.savez(
+            folder / "calibration.npz",
+            mean=self.mean,
+            deviation=self.deviation,
+            vocabulary_codes=self.vocabulary.codes,
+            vocabulary_scales=self.vocabulary.scales,
+        )
 
     def percentile(self, scores: np.ndarray, *, kind: ScoreKind, rows: np.ndarray | None = None) -> np.ndarray:
         """Return the place of hits among null hits, (m,) float64 in [0, 100].
@@ -150,7 +165,7 @@ class Calibration:
         joined = factors @ self._responses(scores, rows) / np.linalg.norm(factors)
         return 100.0 * _share_below(joined, self.table.responses)
 
-    def no_match(self, query: np.ndarray, *, index: VectorIndex) -> bool:
+    def no_match(self, query: np.ndarray, *, raw: np.ndarray, index: VectorIndex) -> bool:
         """Return whether a phrase is answered no better than phrases that mean nothing here.
 
         True if its subject is not above the stated quantile of off-topic phrases' subjects, or its strongest response not
@@ -161,19 +176,22 @@ class Calibration:
         ----------
         query
             (dim,) the embedded phrase.
+        raw
+            (text dim,) its raw text vector.
         index
             Engine over the whole release.
         """
-        unit = check_queries(query, index.dim)
-        found = index.search(unit, DEPTH)
+        if self.table.subjects:
+            subject = float(subjects(raw[None, :], self._terms)[0])
+            if subject <= _quantile(self.table.subjects, self.table.subject_quantile):
+                return True
+        found = index.search(check_queries(query, index.dim), DEPTH)
         response = float(self._responses(found.scores[0], found.rows[0]).max())
-        if response <= _quantile(self.table.responses, self.table.response_quantile):
-            return True
-        if not self.table.subjects:
-            return False
-        return float(subjects(unit, self.term_vectors)[0]) <= _quantile(
-            self.table.subjects, self.table.subject_quantile
-        )
+        return response <= _quantile(self.table.responses, self.table.response_quantile)
+
+    @cached_property
+    def _terms(self) -> np.ndarray:
+        return unit_rows(self.vocabulary.vectors())
 
     def _responses(self, scores: np.ndarray, rows: np.ndarray) -> np.ndarray:
         responses: np.ndarray = (np.asarray(scores, dtype=np.float64) - self.mean[rows]) / self.deviation[rows]
@@ -182,7 +200,7 @@ class Calibration:
     def _share_of_pairs(self, scores: np.ndarray) -> np.ndarray:
         if not self.table.pair_scores:
             return np.zeros(scores.shape)
-        shares: np.ndarray = np.interp(scores, self.table.pair_scores, np.linspace(0.0, 100.0, _GRID))
+        shares: np.ndarray = np.interp(scores, self.table.pair_scores, np.linspace(0.0, 100.0, GRID))
         return shares
 
 
@@ -191,11 +209,12 @@ def calibrate(
     index: VectorIndex,
     *,
     phrases: np.ndarray,
-    term_vectors: np.ndarray,
+    raw_phrases: np.ndarray,
+    vocabulary: Int8Rows,
     pairs: np.ndarray,
     pairs_across_series: bool,
-    response_quantile: float = 0.75,
-    subject_quantile: float = 0.95,
+    response_quantile: float = RESPONSE_QUANTILE,
+    subject_quantile: float = SUBJECT_QUANTILE,
 ) -> Calibration:
     """Measure the null distributions of a release.
 
@@ -203,8 +222,10 @@ def calibrate(
     ----------
     phrases
         (m, dim) float32 embedded off-topic phrases.
-    term_vectors
-        (n_terms, dim) float32 embedded vocabulary.
+    raw_phrases
+        (m, text dim) float32 their raw text vectors.
+    vocabulary
+        Raw text vectors of the distinct terms of the vocabularies; may be empty.
     pairs
         (n_pairs, 2) rows of random pairs of samples.
     pairs_across_series
@@ -216,29 +237,42 @@ def calibrate(
     mean, deviation, spectrum = _null_of_samples(store, unit)
     found = index.search(unit, DEPTH)
     responses = ((found.scores.astype(np.float64) - mean[found.rows]) / deviation[found.rows]).max(axis=1)
-    terms = term_vectors.astype(np.float32)
     scores = _pair_scores(store, pairs)
     table = CalibrationTable(
         n_phrases=unit.shape[0],
         responses=_sorted(responses),
-        subjects=_sorted(subjects(unit, terms)) if len(terms) else [],
+        subjects=_sorted(subjects(raw_phrases, unit_rows(vocabulary.vectors()))) if len(vocabulary) else [],
         response_quantile=response_quantile,
         subject_quantile=subject_quantile,
         n_pairs=len(pairs),
-        pair_scores=_grid(scores) if len(pairs) else [],
+        pair_scores=quantile_grid(scores) if len(pairs) else [],
         pairs_across_series=pairs_across_series,
-        phrase_scores=_grid(spectrum),
+        phrase_scores=quantile_grid(spectrum),
     )
-    return Calibration(table, mean, deviation, terms)
+    return Calibration(table, mean, deviation, vocabulary)
 
 
-def subjects(queries: np.ndarray, term_vectors: np.ndarray) -> np.ndarray:
-    """Return the mean cosine of each query with its nearest terms, (n_queries,) float32: how near it is to the vocabulary."""
-    nearest = min(N_TERMS, term_vectors.shape[0])
-    scores = queries.astype(np.float32) @ term_vectors.T
+def subjects(raw: np.ndarray, terms: np.ndarray) -> np.ndarray:
+    """Return how near phrases are to the vocabularies, (n,) float32: the mean cosine with the nearest terms.
+
+    Parameters
+    ----------
+    raw
+        (n, text dim) raw text vectors of phrases.
+    terms
+        (n_terms, text dim) float32 those of the terms, unit rows.
+    """
+    nearest = min(N_TERMS, terms.shape[0])
+    scores = unit_rows(raw) @ terms.T
     best = np.partition(scores, scores.shape[1] - nearest, axis=1)[:, scores.shape[1] - nearest :]
     found: np.ndarray = best.mean(axis=1)
     return found
+
+
+def unit_rows(vectors: np.ndarray) -> np.ndarray:
+    """Return rows as float32 of unit length; a row of zeros stays."""
+    wide = vectors.astype(np.float32)
+    return np.asarray(wide / np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), np.finfo(np.float32).tiny))
 
 
 def random_pairs(series: list[list[str]], *, n_pairs: int = 20_000, seed: int = 0) -> tuple[np.ndarray, bool]:
@@ -295,5 +329,6 @@ def _sorted(values: np.ndarray) -> list[float]:
     return [round(float(value), 6) for value in np.sort(values)]
 
 
-def _grid(values: np.ndarray) -> list[float]:
-    return [round(float(value), 6) for value in np.quantile(values, np.linspace(0.0, 1.0, _GRID))]
+def quantile_grid(values: np.ndarray) -> list[float]:
+    """Return the quantiles 0, 0.001 ... 1 of values."""
+    return [round(float(value), 6) for value in np.quantile(values, np.linspace(0.0, 1.0, GRID))]

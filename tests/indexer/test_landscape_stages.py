@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from local_server import Reply, serve
+from toy_model import write_toy_model
 
 from atlas.errors import ArtifactError
 from atlas.model import text_cache
@@ -51,13 +52,17 @@ class ReadableModel:
     """Texts that name an organ point along its axis; all others point anywhere."""
 
     dim = DIM
-    text_key = "readable"
+    raw_text_key = "readable"
+    raw_text_dim = DIM
 
     def __init__(self) -> None:
         self.n_embedded = 0
         self.fail_after: int | None = None
 
-    def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
+    def text_head(self, raw: np.ndarray) -> np.ndarray:
+        return raw
+
+    def embed_raw_texts(self, texts: Sequence[str]) -> np.ndarray:
         if self.fail_after is not None and self.n_embedded >= self.fail_after:
             raise KeyboardInterrupt
         self.n_embedded += len(texts)
@@ -74,6 +79,7 @@ class ReadableModel:
 def model(monkeypatch: pytest.MonkeyPatch) -> ReadableModel:
     made = ReadableModel()
     monkeypatch.setattr(JointModel, "load", classmethod(lambda cls, folder, **_: made))
+    monkeypatch.setattr(calibrate_scores, "packaged_texts", lambda: TERMS)
     return made
 
 
@@ -105,9 +111,8 @@ def request(root: Path, **settings: Any) -> BuildRequest:
     home, model_dir = root / "home", root / "model"
     (home / "vocabularies").mkdir(parents=True, exist_ok=True)
     (home / "vocabularies" / "mine.txt").write_text("".join(f"{term}\n" for term in TERMS))
-    model_dir.mkdir(exist_ok=True)
-    for name in MODEL_FILES:
-        (model_dir / name).write_text(name)
+    if not model_dir.exists():
+        write_toy_model(model_dir)
     values = load_settings(threads=1, **settings)
     return BuildRequest(name="x", home=home, model_dir=model_dir, settings=values, keyword_libraries=("mine",))
 
@@ -198,7 +203,7 @@ def test_parameters_name_everything_that_changes_the_result(model: ReadableModel
     for stage in CHAIN:
         assert json.loads(json.dumps(stage.params(asked))) == stage.params(asked)
     (asked.home / "vocabularies" / "more.txt").write_text("x\n")
-    (asked.model_dir / MODEL_FILES[0]).write_text("another model")
+    (asked.model_dir / MODEL_FILES[1]).write_text("another model")
     assert match_keywords.STAGE.params(asked) != match_keywords.STAGE.params(request(tmp_path / "other"))
     secret = request(tmp_path, llm_base_url="http://127.0.0.1:1/v1", llm_model="m", llm_api_key="secret")
     assert "secret" not in json.dumps(label_clusters.STAGE.params(secret))
@@ -221,7 +226,7 @@ def test_interrupted_embedding_goes_on_where_it_stopped(
     run(match_keywords.STAGE, folder, asked, tmp_path / "scratch")
     assert model.n_embedded == len(TERMS) - 4
     vectors = np.load(folder / "term_vectors.npy")
-    assert np.array_equal(vectors, model.embed_texts(TERMS).astype(np.float16))
+    np.testing.assert_allclose(vectors, model.embed_raw_texts(TERMS), atol=0.01)
     assert pq.read_table(folder / "terms.parquet")["term"].to_pylist() == TERMS
 
 

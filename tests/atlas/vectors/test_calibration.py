@@ -10,13 +10,19 @@ import pytest
 from vector_cases import stored, study_vectors
 
 from atlas.errors import ArtifactError, InputError
-from atlas.vectors.calibration import DEPTH, Calibration, calibrate, random_pairs
+from atlas.model.quantised import Int8Rows
+from atlas.vectors.calibration import DEPTH, N_TERMS, Calibration, calibrate, random_pairs, subjects, unit_rows
 from atlas.vectors.index import ExactIndex
 from atlas.vectors.store import VectorStore
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
     return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def raw_of(vectors: np.ndarray) -> np.ndarray:
+    """What the text tower would have given: another space, one dimension more."""
+    return np.hstack([vectors[:, ::-1], np.full((len(vectors), 1), 0.1, np.float32)])
 
 
 @pytest.fixture
@@ -29,11 +35,21 @@ def atlas(tmp_path: Path) -> tuple[VectorStore, np.ndarray, np.ndarray]:
     return stored(tmp_path, unit(samples)), unit(phrases), unit(terms)
 
 
+def ask(calibration: Calibration, vector: np.ndarray, index: ExactIndex) -> bool:
+    return calibration.no_match(vector, raw=raw_of(vector[None, :])[0], index=index)
+
+
 def _calibrate(atlas: tuple[VectorStore, np.ndarray, np.ndarray]) -> Calibration:
     store, phrases, terms = atlas
     pairs, across = random_pairs([[f"GSE{row // 20}"] for row in range(store.n)], n_pairs=500)
     return calibrate(
-        store, ExactIndex(store), phrases=phrases, term_vectors=terms, pairs=pairs, pairs_across_series=across
+        store,
+        ExactIndex(store),
+        phrases=phrases,
+        raw_phrases=raw_of(phrases),
+        vocabulary=Int8Rows.from_vectors(raw_of(terms)),
+        pairs=pairs,
+        pairs_across_series=across,
     )
 
 
@@ -73,23 +89,41 @@ def test_off_topic_phrases_match_nothing_and_topical_ones_do(atlas: tuple[Vector
     index = ExactIndex(store)
     rng = np.random.default_rng(9)
     off = unit(np.hstack([0.05 * rng.normal(size=(40, 12)), rng.normal(size=(40, 12))]))
-    assert np.mean([calibration.no_match(phrase, index=index) for phrase in off]) > 0.9
-    assert not any(calibration.no_match(store.rows(np.array([row]))[0], index=index) for row in (0, 150, 299))
-    assert not any(calibration.no_match(term, index=index) for term in terms[:10])
+    assert np.mean([ask(calibration, phrase, index) for phrase in off]) > 0.9
+    assert not any(ask(calibration, store.rows(np.array([row]))[0], index) for row in (0, 150, 299))
+    assert not any(ask(calibration, term, index) for term in terms[:10])
+
+
+def test_a_subject_is_the_mean_cosine_with_the_nearest_terms() -> None:
+    rng = np.random.default_rng(3)
+    phrases, terms = rng.normal(size=(5, 7)), rng.normal(size=(20, 7))
+    for phrase, found in zip(phrases, subjects(phrases, unit_rows(terms)), strict=True):
+        cosines = [phrase @ term / np.linalg.norm(phrase) / np.linalg.norm(term) for term in terms]
+        assert found == pytest.approx(np.mean(sorted(cosines)[-N_TERMS:]), abs=1e-6)
+
+
+def test_a_phrase_that_the_head_takes_for_biology_is_known_by_what_the_text_tower_says(
+    atlas: tuple[VectorStore, np.ndarray, np.ndarray],
+) -> None:
+    """A memory of gene sets answers nonsense with the sets that are least unlike it."""
+    store, phrases, _ = atlas
+    calibration, index = _calibrate(atlas), ExactIndex(store)
+    sample = store.rows(np.array([150]))[0]
+    assert not ask(calibration, sample, index)
+    assert calibration.no_match(sample, raw=raw_of(phrases[:1])[0], index=index)
 
 
 def test_without_vocabulary_the_response_alone_decides(atlas: tuple[VectorStore, np.ndarray, np.ndarray]) -> None:
     store, phrases, _ = atlas
     calibration = _calibrate((store, phrases, np.empty((0, 24), np.float32)))
     assert calibration.table.subjects == []
-    assert not calibration.no_match(store.rows(np.array([5]))[0], index=ExactIndex(store))
+    assert not ask(calibration, store.rows(np.array([5]))[0], ExactIndex(store))
 
 
 def test_saving_twice_writes_the_same_bytes_and_loads_equal(
     atlas: tuple[VectorStore, np.ndarray, np.ndarray], tmp_path: Path
 ) -> None:
     calibration = _calibrate(atlas)
-    np.save(tmp_path / "term_vectors.npy", atlas[2].astype(np.float16))
     written = []
     for name in ("a", "b"):
         folder = tmp_path / name
@@ -97,15 +131,16 @@ def test_saving_twice_writes_the_same_bytes_and_loads_equal(
         _calibrate(atlas).save(folder)
         written.append([(folder / file).read_bytes() for file in ("calibration.json", "calibration.npz")])
     assert written[0] == written[1]
-    read = Calibration.load(tmp_path / "a" / "calibration.json", terms=tmp_path / "term_vectors.npy")
+    read = Calibration.load(tmp_path / "a" / "calibration.json")
     assert read.table == calibration.table
     assert np.array_equal(read.mean, calibration.mean)
+    np.testing.assert_array_equal(read.vocabulary.codes, calibration.vocabulary.codes)
     with pytest.raises(ArtifactError, match="does not exist"):
-        Calibration.load(tmp_path / "a" / "calibration.json")
+        Calibration.load(tmp_path / "nowhere" / "calibration.json")
     text = (tmp_path / "a" / "calibration.json").read_text()
-    (tmp_path / "a" / "calibration.json").write_text(json.dumps({**json.loads(text), "schema_version": 2}))
+    (tmp_path / "a" / "calibration.json").write_text(json.dumps({**json.loads(text), "schema_version": 1}))
     with pytest.raises(ArtifactError, match="no calibration"):
-        Calibration.load(tmp_path / "a" / "calibration.json", terms=tmp_path / "term_vectors.npy")
+        Calibration.load(tmp_path / "a" / "calibration.json")
 
 
 def test_pairs_cross_series_where_they_can() -> None:
@@ -126,9 +161,10 @@ def test_tiny_atlases_are_calibrated(n: int, tmp_path: Path) -> None:
         store,
         ExactIndex(store),
         phrases=study_vectors(30, 8, seed=2),
-        term_vectors=study_vectors(3, 8, seed=4),
+        raw_phrases=raw_of(study_vectors(30, 8, seed=2)),
+        vocabulary=Int8Rows.from_vectors(raw_of(study_vectors(3, 8, seed=4))),
         pairs=pairs,
         pairs_across_series=across,
     )
     assert 0 <= calibration.percentile(np.array([0.5]), kind="sample")[0] <= 100
-    assert isinstance(calibration.no_match(study_vectors(1, 8)[0], index=ExactIndex(store)), bool)
+    assert isinstance(ask(calibration, study_vectors(1, 8)[0], ExactIndex(store)), bool)
