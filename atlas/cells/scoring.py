@@ -290,6 +290,18 @@ def cosines_of(rows: npt.NDArray[np.float32], texts: npt.NDArray[np.float32]) ->
     return np.asarray(products, dtype=np.float32).reshape(len(rows), len(texts))
 
 
+def take_rows(aligned: AlignedExpression, wanted: npt.NDArray[np.bool_]) -> AlignedExpression:
+    """Return the rows where ``wanted``, (n_rows,) bool, is true."""
+    places = np.flatnonzero(wanted)
+    return replace(
+        aligned,
+        values=aligned.values[places],
+        measured=aligned.measured[places],
+        units=tuple(aligned.units[i] for i in places),
+        sample_ids=tuple(aligned.sample_ids[i] for i in places),
+    )
+
+
 def tissue_of(rows: CellRows) -> str | None:
     """Return what ``obs`` names as the tissue of all rows, ``None`` where it names none or several."""
     for column in _TISSUE_COLUMNS:
@@ -318,15 +330,9 @@ def _embed(
         last = error
     vectors = np.full((len(aligned.sample_ids), model.dim), np.nan, dtype=np.float32)
     for row in range(len(vectors)):
-        one = replace(
-            aligned,
-            values=aligned.values[row : row + 1],
-            measured=aligned.measured[row : row + 1],
-            units=aligned.units[row : row + 1],
-            sample_ids=aligned.sample_ids[row : row + 1],
-        )
+        alone = np.arange(len(vectors)) == row
         try:
-            vectors[row] = model.embed_expression(one, kind=input)[0]
+            vectors[row] = model.embed_expression(take_rows(aligned, alone), kind=input)[0]
         except InputError as error:
             last = error
     return vectors, last

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +34,7 @@ class Corpus:
 
     paths: tuple[Path, ...]
     samples: CuratedSamples
+    _kept: dict[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)  # by model hash
 
     @classmethod
     def open(cls, data: Path) -> Corpus:
@@ -75,6 +76,22 @@ class Corpus:
         return said
 
     def embed(self, model: JointModel) -> np.ndarray:
-        """Return ``(n_samples, dim)`` float32, rounded as a release stores them."""
-        vectors = np.concatenate([model.embed_expression(aligned) for aligned in self.blocks(model)])
-        return vectors.astype(np.float16).astype(np.float32)
+        """Return ``(n_samples, dim)`` float32, rounded as a release stores them; kept for the next call."""
+        return self.embed_all([model])[0]
+
+    def embed_all(self, models: Sequence[JointModel]) -> list[np.ndarray]:
+        """Return the vectors of :meth:`embed` of several models; the files are read once."""
+        new = {model.hash: model for model in models if model.hash not in self._kept or not model.hash}
+        parts: dict[str, list[np.ndarray]] = {key: [] for key in new}
+        for path in self.paths if new else ():
+            with open_source(path) as source:
+                aligners = {
+                    key: GeneAligner(source.genes, source.symbols, genes=model.genes) for key, model in new.items()
+                }
+                for _, matrix in source.blocks():
+                    for key, model in new.items():
+                        parts[key].append(model.embed_expression(aligners[key].align(matrix)))
+        self._kept.update(
+            {key: np.concatenate(part).astype(np.float16).astype(np.float32) for key, part in parts.items()}
+        )
+        return [self._kept[model.hash] for model in models]

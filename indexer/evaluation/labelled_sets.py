@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from atlas.cells.rows import open_rows
-from atlas.cells.scoring import PAPER_LOGIT_SCALE, softmax
+from atlas.cells.scoring import PAPER_LOGIT_SCALE, softmax, take_rows
 from atlas.errors import InputError
 from atlas.expression.align import GeneAligner
 from atlas.model.joint import JointModel
@@ -31,6 +31,8 @@ from indexer.evaluation.zero_shot import ZeroShot, ZeroShotReport, evaluate_file
 logger = logging.getLogger(__name__)
 Markers = Mapping[str, Sequence[str]]
 _CONFUSED = 3
+_TEXT_ONLY_ROWS = 200  # a row becomes a text of fifty genes, which is slow to embed
+_FEW_DRAWS = 200  # of baselines
 
 
 @dataclass(frozen=True)
@@ -136,19 +138,35 @@ def score_baselines(
         scorers["markers"] = (marker_scorer(asked, markers=who.markers, embed=who.embed), 1.0)
     with open_rows(path) as rows:
         codes = np.array([-1 if one is None else texts.labels.index(one) for one in rows.labels(label)])
+        used = (codes >= 0) & report.scores.has_signal
+        few = _some(used, n=_TEXT_ONLY_ROWS, seed=seed)
         aligner = GeneAligner(rows.genes, rows.symbols, genes=genes, organism=organism)
-        parts: dict[str, list[np.ndarray]] = {name: [] for name in scorers}
+        shares = {name: np.full((len(codes), len(texts.labels)), np.nan) for name in scorers}
+        start = 0
         for matrix in rows.matrices():
             aligned = aligner.align(matrix)
+            here = np.arange(start, start + matrix.n_samples)
             for name, (scorer, scale) in scorers.items():
-                parts[name].append(softmax(scorer(aligned), logit_scale=scale))
-    used = (codes >= 0) & report.scores.has_signal
+                wanted = (few if name == "text only" else used)[here]
+                if wanted.any():
+                    shares[name][here[wanted]] = softmax(scorer(take_rows(aligned, wanted)), logit_scale=scale)
+            start += matrix.n_samples
     return {
         name: summarise(
-            np.concatenate(part)[used], codes[used], labels=texts.labels, texts=texts.texts, seed=seed, n_draws=n_draws
+            part[mine], codes[mine], labels=texts.labels, texts=texts.texts, seed=seed, n_draws=min(n_draws, _FEW_DRAWS)
         )
-        for name, part in parts.items()
+        for name, part in shares.items()
+        for mine in (few if name == "text only" else used,)
     }
+
+
+def _some(used: np.ndarray, *, n: int, seed: int) -> np.ndarray:
+    """Return a mask of at most ``n`` of the rows in ``used``, at random."""
+    rows = np.flatnonzero(used)
+    kept = np.random.default_rng(seed).choice(rows, size=min(n, len(rows)), replace=False)
+    mask = np.zeros(len(used), dtype=bool)
+    mask[kept] = True
+    return mask
 
 
 def set_table(results: Sequence[SetResult]) -> str:

@@ -43,7 +43,7 @@ def roc_auc(scores: Floats, positive: Bools, *, counts: np.ndarray | None = None
         NaN if a class is empty.
     """
     weights = np.ones(len(scores)) if counts is None else counts.astype(np.float64)
-    return float(_auc_of_draws(scores, positive, weights=weights[None])[0])
+    return float(auc_of_draws(scores, positive, weights=weights[None])[0])
 
 
 def one_vs_rest(scores: Floats, codes: Codes, *, counts: np.ndarray | None = None) -> np.ndarray:
@@ -64,7 +64,7 @@ def one_vs_rest(scores: Floats, codes: Codes, *, counts: np.ndarray | None = Non
         ``(n_draws, n_labels)`` float64; NaN where a draw lacks positives or negatives.
     """
     weights = np.ones((1, len(codes))) if counts is None else counts.astype(np.float64)
-    columns = [_auc_of_draws(scores[:, j], codes == j, weights=weights) for j in range(scores.shape[1])]
+    columns = [auc_of_draws(scores[:, j], codes == j, weights=weights) for j in range(scores.shape[1])]
     return np.stack(columns, axis=1)
 
 
@@ -96,18 +96,6 @@ def macro_f1(matrix: np.ndarray) -> float:
     hit = np.diag(matrix).astype(np.float64)
     both = matrix.sum(axis=0) + matrix.sum(axis=1)
     return float(np.mean(2.0 * hit[both > 0] / both[both > 0])) if (both > 0).any() else float("nan")
-
-
-def recall_of_pairs(scores: Floats, *, k: int) -> Bools:
-    """Return ``(n,)`` bool, whether item i of the columns is among the ``k`` best of row i.
-
-    Parameters
-    ----------
-    scores
-        ``(n, n)``; the pair of row i is column i. A tie goes against the pair.
-    """
-    own = np.diag(scores)[:, None]
-    return np.asarray((scores >= own).sum(axis=1) <= k)
 
 
 def precision_at(scores: Floats, positive: Bools, *, k: int = 10) -> float:
@@ -183,8 +171,16 @@ def interval(values: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _auc_of_draws(scores: Floats, positive: Bools, *, weights: np.ndarray) -> np.ndarray:
-    """AUROC of every draw, ``(n_draws,)``: one sort for all of them. ``weights`` is (n_draws, n)."""
+def auc_of_draws(scores: Floats, positive: Bools, *, weights: np.ndarray) -> np.ndarray:
+    """Return the AUROC of every draw, ``(n_draws,)``, NaN where a class is empty; one sort serves all.
+
+    Parameters
+    ----------
+    scores, positive
+        ``(n,)`` numbers and bool.
+    weights
+        ``(n_draws, n)`` how often each row counts.
+    """
     if not len(scores):
         return np.full(len(weights), np.nan)
     order = np.argsort(scores, kind="stable")

@@ -25,7 +25,7 @@ from indexer.evaluation.curated import (
     read_phrase_rules,
     read_wordings,
 )
-from indexer.evaluation.metrics import Estimate, bootstrap, macro
+from indexer.evaluation.metrics import Estimate, draw_counts, interval, macro
 from indexer.evaluation.phrases import (
     CaseControlResult,
     FoldedResult,
@@ -41,7 +41,6 @@ from indexer.evaluation.retrieval import shared_words
 from indexer.evaluation.tables import markdown, number, show
 
 logger = logging.getLogger(__name__)
-_FEW_DRAWS = 200  # of baselines
 
 
 @dataclass(frozen=True)
@@ -137,10 +136,14 @@ def measure_phrases(
     scores = asked.split(scores_in_folds(corpus, models, texts=asked.texts, folds=folds))
     held = {name: asked.split(_scores(corpus, model, asked.texts)) for name, model in others.items()}
     held |= {name: asked.split(part) for name, part in _baselines(corpus, asked, models[0], markers, embed).items()}
-    figures = {"model": _figures(asked, scores, corpus, folds=folds, seed=seed, n_draws=n_draws)}
-    for name, part in held.items():
-        figures[name] = _figures(asked, part, corpus, folds=folds, seed=seed, n_draws=min(_FEW_DRAWS, n_draws))
     samples = corpus.samples
+    draws = [
+        draw_counts(samples.studies, seed=seed, n_draws=n_draws, redraw_members=redraw) for redraw in (False, True)
+    ]
+    figures = {
+        name: _figures(asked, part, corpus, folds=folds, draws=draws)
+        for name, part in {"model": scores, **held}.items()
+    }
     return PhraseTables(
         n_samples=len(samples),
         n_studies=len(np.unique(samples.studies)),
@@ -148,7 +151,7 @@ def measure_phrases(
         n_models=len(models),
         figures=figures,
         phrases=tuple(
-            evaluate_in_folds(rule, scores.phrases[:, i], samples=samples, folds=folds, seed=seed, n_draws=n_draws)
+            evaluate_in_folds(rule, scores.phrases[:, i], samples=samples, folds=folds, counts=draws[0])
             for i, rule in enumerate(asked.phrases)
         ),
         contrasts=tuple(
@@ -273,31 +276,29 @@ def _baselines(
 
 
 def _figures(
-    asked: Questions, scores: PhraseScores, corpus: Corpus, *, folds: np.ndarray, seed: int, n_draws: int
+    asked: Questions, scores: PhraseScores, corpus: Corpus, *, folds: np.ndarray, draws: Sequence[np.ndarray]
 ) -> PhraseFigures:
+    """Means over the tables; ``draws`` are of studies, and of studies and samples within them (for contrasts)."""
     samples = corpus.samples
 
     def mean(kinds: Sequence[str]) -> Estimate:
         columns = [i for i, rule in enumerate(asked.phrases) if rule.kind in kinds]
         rules = [asked.phrases[i] for i in columns]
-        return mean_in_folds(
-            rules, scores.phrases[:, columns], samples=samples, folds=folds, seed=seed, n_draws=n_draws
-        )
+        return mean_in_folds(rules, scores.phrases[:, columns], samples=samples, folds=folds, counts=draws[0])
 
-    def of_contrasts(counts: np.ndarray | None) -> float:
+    def of_contrasts(counts: np.ndarray | None) -> np.ndarray:
         found = [
             contrast_auc(rule, scores.contrasts[:, i], samples=samples, counts=counts)
             for i, rule in enumerate(asked.contrasts)
         ]
-        return float(macro(np.array(found)))
+        return macro(np.stack(found, axis=1))
 
-    limits = bootstrap(of_contrasts, groups=samples.studies, seed=seed, n_draws=min(n_draws, 300), redraw_members=True)
     n_labelled, top_1, top_5 = first_phrases(asked.phrases, scores.phrases, samples=samples)
     return PhraseFigures(
         located=mean(("tissue", "tumour")),
         diseases=mean(("disease",)),
         every=mean(("tissue", "tumour", "disease")),
-        contrasts=Estimate(of_contrasts(None), *limits),
+        contrasts=Estimate(float(of_contrasts(None)[0]), *interval(of_contrasts(draws[1]))),
         n_labelled=n_labelled,
         top_1=top_1,
         top_5=top_5,

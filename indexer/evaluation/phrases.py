@@ -14,7 +14,16 @@ from typing import Literal
 import numpy as np
 
 from indexer.evaluation.curated import CuratedSamples, Kind, PhraseRule
-from indexer.evaluation.metrics import Estimate, bootstrap, macro, precision_at, roc_auc, stratified_auc
+from indexer.evaluation.metrics import (
+    Estimate,
+    auc_of_draws,
+    bootstrap,
+    interval,
+    macro,
+    precision_at,
+    roc_auc,
+    stratified_auc,
+)
 
 
 @dataclass(frozen=True)
@@ -77,32 +86,30 @@ class WordingResult:
 
 def auc_in_folds(
     scores: np.ndarray, positive: np.ndarray, *, folds: np.ndarray, counts: np.ndarray | None = None
-) -> float:
-    """Return the mean over folds of the AUROC inside a fold; NaN if no fold holds both classes."""
+) -> np.ndarray:
+    """Return ``(n_draws,)`` the mean over folds of the AUROC inside a fold; NaN if no fold holds both classes.
+
+    Parameters
+    ----------
+    scores, positive, folds
+        ``(n_samples,)``.
+    counts
+        ``(n_draws, n_samples)`` how often each sample counts; default one draw of every sample once.
+    """
+    weights = np.ones((1, len(scores))) if counts is None else counts.astype(np.float64)
     per_fold = [
-        roc_auc(scores[mine], positive[mine], counts=None if counts is None else counts[mine])
+        auc_of_draws(scores[mine], positive[mine], weights=weights[:, mine])
         for mine in (folds == fold for fold in np.unique(folds))
     ]
-    return float(macro(np.array(per_fold)))
+    return macro(np.stack(per_fold, axis=1))
 
 
 def evaluate_in_folds(
-    rule: PhraseRule,
-    scores: np.ndarray,
-    *,
-    samples: CuratedSamples,
-    folds: np.ndarray,
-    seed: int = 0,
-    n_draws: int = 1_000,
+    rule: PhraseRule, scores: np.ndarray, *, samples: CuratedSamples, folds: np.ndarray, counts: np.ndarray
 ) -> FoldedResult:
-    """Score one phrase inside each fold; the interval resamples studies."""
+    """Score one phrase inside each fold; ``counts`` are draws of studies, ``(n_draws, n_samples)``."""
     positive = rule.positives(samples)
-    low, high = bootstrap(
-        lambda counts: auc_in_folds(scores, positive, folds=folds, counts=counts),
-        groups=samples.studies,
-        seed=seed,
-        n_draws=n_draws,
-    )
+    value = float(auc_in_folds(scores, positive, folds=folds)[0])
     n_studies = len(np.unique(samples.studies[positive]))
     return FoldedResult(
         phrase=rule.phrase,
@@ -111,7 +118,7 @@ def evaluate_in_folds(
         n_studies=n_studies,
         n_folds=len(np.unique(folds[positive])),
         unseen=n_studies == 1,
-        auroc=Estimate(auc_in_folds(scores, positive, folds=folds), low, high),
+        auroc=Estimate(value, *interval(auc_in_folds(scores, positive, folds=folds, counts=counts))),
     )
 
 
@@ -121,24 +128,24 @@ def mean_in_folds(
     *,
     samples: CuratedSamples,
     folds: np.ndarray,
-    seed: int = 0,
-    n_draws: int = 1_000,
+    counts: np.ndarray,
 ) -> Estimate:
-    """Return the mean over phrases of :func:`auc_in_folds`, the interval resampling studies once for all phrases.
+    """Return the mean over phrases of :func:`auc_in_folds`; a draw of studies is the same for all phrases.
 
     Parameters
     ----------
     scores
         ``(n_samples, n_rules)``.
+    counts
+        ``(n_draws, n_samples)`` draws of studies.
     """
     positives = [rule.positives(samples) for rule in rules]
 
-    def mean(counts: np.ndarray | None) -> float:
-        found = [auc_in_folds(scores[:, i], mine, folds=folds, counts=counts) for i, mine in enumerate(positives)]
-        return float(macro(np.array(found)))
+    def mean(weights: np.ndarray | None) -> np.ndarray:
+        found = [auc_in_folds(scores[:, i], mine, folds=folds, counts=weights) for i, mine in enumerate(positives)]
+        return macro(np.stack(found, axis=1))
 
-    low, high = bootstrap(mean, groups=samples.studies, seed=seed, n_draws=n_draws)
-    return Estimate(mean(None), low, high)
+    return Estimate(float(mean(None)[0]), *interval(mean(counts)))
 
 
 def first_phrases(
@@ -157,7 +164,7 @@ def evaluate_wordings(
 ) -> WordingResult:
     """Score one phrase under several wordings; ``scores`` is ``(n_samples, n_wordings)``."""
     positive = rule.positives(samples)
-    aurocs = tuple(auc_in_folds(scores[:, i], positive, folds=folds) for i in range(len(wordings)))
+    aurocs = tuple(float(auc_in_folds(scores[:, i], positive, folds=folds)[0]) for i in range(len(wordings)))
     return WordingResult(rule.phrase, tuple(wordings), aurocs)
 
 
@@ -180,11 +187,21 @@ def evaluate_phrase(
 
 def contrast_auc(
     rule: PhraseRule, scores: np.ndarray, *, samples: CuratedSamples, counts: np.ndarray | None = None
-) -> float:
-    """Return the AUROC of cases against controls over pairs of the same tissue and series; NaN without a pair."""
+) -> np.ndarray:
+    """Return ``(n_draws,)`` the AUROC of cases against controls over pairs of the same tissue and series; NaN without a pair.
+
+    Equal to :func:`indexer.evaluation.metrics.stratified_auc` of each draw.
+    """
     cases, used, strata = _contrast(rule, samples, within="series")
-    weights = None if counts is None else counts[used]
-    return stratified_auc(scores[used], cases[used], strata=strata[used], counts=weights)
+    weights = np.ones((1, len(scores))) if counts is None else counts.astype(np.float64)
+    wins = pairs = np.zeros(len(weights))
+    for stratum in np.unique(strata[used]):
+        mine = used & (strata == stratum)
+        part = weights[:, mine]
+        n_pairs = (part * cases[mine]).sum(axis=1) * (part * ~cases[mine]).sum(axis=1)
+        wins = wins + n_pairs * np.nan_to_num(auc_of_draws(scores[mine], cases[mine], weights=part))
+        pairs = pairs + n_pairs
+    return np.asarray(np.divide(wins, pairs, out=np.full(len(weights), np.nan), where=pairs > 0))
 
 
 def evaluate_case_control(
