@@ -138,7 +138,7 @@ def folds(blocks: npt.NDArray[np.str_], *, n_folds: int = 5, seed: int = 0) -> n
             f"{names.size} blocks of items cannot be dealt to {n_folds} folds. Expected at least two folds and a block for each.",
             details={"n_blocks": int(names.size), "n_folds": n_folds},
         )
-    tie = [zlib.crc32(f"{seed} {name}".encode()) for name in names]
+    tie = np.array([zlib.crc32(f"{seed} {name}".encode()) for name in names])
     fold_of, filled = np.zeros(names.size, dtype=np.int64), np.zeros(n_folds, dtype=np.int64)
     for block in np.lexsort((tie, -sizes)):
         fold_of[block] = int(np.argmin(filled))

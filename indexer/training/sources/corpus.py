@@ -6,7 +6,6 @@ read from the files block by block. ``curated_*`` fields are not read.
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,9 +19,9 @@ import pyarrow as pa
 
 from atlas.digests import sha256_file, sha256_json
 from atlas.errors import InputError
-from atlas.expression.align import AlignedExpression, GeneAligner
+from atlas.expression.align import AlignedExpression
 from atlas.expression.genes import GeneMap
-from atlas.expression.source import BLOCK_BYTES, ExpressionSource, open_source
+from atlas.expression.source import open_source
 from atlas.expression.units import Unit
 from indexer.studies import donors_in, study_of
 from indexer.training.augmentation import Augmentation, augment
@@ -30,12 +29,12 @@ from indexer.training.blocking import STUDY
 from indexer.training.provenance import NEVER_TRAINED
 from indexer.training.sources.captions import caption_variants
 from indexer.training.sources.items import Items
+from indexer.training.sources.reading import AlignedFiles
 from indexer.training.sources.source import RowRandom, Rows, SourceKind
 
 _TEXT = ("title", "source_name", "characteristics")
 _SINGLE_CELL = 0.5
 _SPECIES = {"human": "homo sapiens", "mouse": "mus musculus"}
-_DENSE = 0.25  # share of a block that must be wanted before whole blocks are read
 
 
 @dataclass(frozen=True)
@@ -98,7 +97,9 @@ class CorpusSource(Items):
         self._replicates = {key: tuple(texts) for key, texts in (replicates or {}).items()}
         self.excluded = frozenset(exclude_series) | NEVER_TRAINED
         self.dropped: Counter[str] = Counter()
-        self._open: dict[tuple[int, int], tuple[ExpressionSource, GeneAligner]] = {}
+        self._reader = AlignedFiles(
+            paths, opener=lambda path: open_source(path, unit=unit), genes=genes, organism=organism
+        )
         met: set[str] = set()
         self._files = [self._read_file(path, met) for path in paths]
         absent = sorted(set(exclude_series) - met)
@@ -150,36 +151,14 @@ class CorpusSource(Items):
     def expression(self, rows: Rows, *, rng: RowRandom | None = None) -> AlignedExpression:
         """Return the expression of ``rows``; see ``PairSource``."""
         wanted = self._checked(rows)
-        places = {int(row): i for i, row in enumerate(np.unique(wanted))}
-        parts = [part for number in range(len(self._files)) for part in self._read(number, np.array(list(places)))]
-        where = np.array([places[int(row)] for row in wanted], dtype=np.int64)
-        aligned = _stack(parts, where, n_genes=len(self._genes))
+        numbers = np.searchsorted(self._starts, wanted, side="right") - 1
+        places = [
+            self._files[number].rows[row - self._starts[number]] for number, row in zip(numbers, wanted, strict=True)
+        ]
+        aligned = self._reader.read(numbers, np.array(places, dtype=np.int64))
         if rng is None or self._augmentation is None:
             return aligned
         return augment(aligned, self._augmentation, rngs=[rng.of(self.name, int(row)) for row in wanted])
-
-    def _read(self, number: int, rows: npt.NDArray[np.int64]) -> Iterator[AlignedExpression]:
-        """Yield the aligned blocks of one file, in order."""
-        file, start = self._files[number], self._starts[number]
-        mine = rows[(rows >= start) & (rows < start + file.rows.size)] - start
-        if not mine.size:
-            return
-        wanted = file.rows[mine]
-        source, aligner = self._opened(number)
-        is_dense = wanted.size >= _DENSE * (int(wanted[-1]) - int(wanted[0]) + 1)
-        for _, matrix in source.blocks(wanted, block_bytes=BLOCK_BYTES if is_dense else 1):
-            yield aligner.align(matrix)
-
-    def _opened(self, number: int) -> tuple[ExpressionSource, GeneAligner]:
-        """Open a file once a process: an HDF5 handle must not be shared with a forked worker."""
-        key = (os.getpid(), number)
-        if key not in self._open:
-            source = open_source(self._files[number].path, unit=self._unit)
-            self._open[key] = (
-                source,
-                GeneAligner(source.genes, source.symbols, genes=self._genes, organism=self._organism),
-            )
-        return self._open[key]
 
     def _locate(self, row: int) -> tuple[_File, int]:
         number = int(np.searchsorted(self._starts, row, side="right")) - 1
@@ -224,18 +203,3 @@ def _records(table: pa.Table) -> Iterator[dict[str, Any]]:
     """Rows of a table as dictionaries, a batch at a time."""
     for batch in table.to_batches(max_chunksize=65_536):
         yield from batch.to_pylist()
-
-
-def _stack(parts: Sequence[AlignedExpression], where: npt.NDArray[np.int64], *, n_genes: int) -> AlignedExpression:
-    """Join blocks and take their rows ``where``."""
-    if not parts:
-        raise InputError("No row was asked for. Give at least one.")
-    units = [unit for part in parts for unit in part.units]
-    ids = [sample for part in parts for sample in part.sample_ids]
-    return AlignedExpression(
-        values=np.concatenate([part.values for part in parts])[where],
-        measured=np.concatenate([part.measured for part in parts])[where],
-        units=tuple(units[i] for i in where),
-        sample_ids=tuple(ids[i] for i in where),
-        coverage=parts[0].coverage,
-    )
