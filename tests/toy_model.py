@@ -13,6 +13,7 @@ from atlas.model.checkpoint import GENES_SCHEMA, MEMORY_SCHEMA, ModelParts, writ
 from atlas.model.config import (
     CellRecipe,
     CentreHead,
+    Gate,
     GeneTextConfig,
     ModelConfig,
     StatisticsRecord,
@@ -128,12 +129,14 @@ def toy_memory_parts(
     dim: int = 16,
     recipe: GeneTextConfig | None = None,
     projection: np.ndarray | None = None,
+    gate: Gate | None = None,
     seed: int = 0,
 ) -> ModelParts:
     """Content of a toy model whose phrases attend to gene sets: one set a word, of the human genes that speak of that word.
 
     A word's set and its genes share a random direction of ``dim`` numbers, so phrases find samples as in :func:`toy_parts`.
-    Weights are signed, single cells are read as such, and mouse genes borrow the row of their human ortholog.
+    Weights are signed, single cells are read as such, and mouse genes borrow the row of their human ortholog. With a gate,
+    every other word is a set of the second group.
     """
     rng = np.random.default_rng(seed)
     directions = rng.normal(size=(len(WORDS), dim))
@@ -146,7 +149,12 @@ def toy_memory_parts(
     if projection is not None:
         keys = keys @ projection
     memory = Memory(
-        Int8Rows.from_vectors(keys), Int8Rows.from_vectors(directions), n_neighbours=3, projection=projection
+        Int8Rows.from_vectors(keys),
+        Int8Rows.from_vectors(directions),
+        n_neighbours=3,
+        projection=projection,
+        groups=None if gate is None else (np.arange(len(WORDS)) % 2).astype(np.uint8),
+        gate=gate,
     )
     n = n_human + n_mouse
     statistics = GeneStatistics(np.zeros(n, np.float32), np.ones(n, np.float32), np.full(n, 3, np.int32))

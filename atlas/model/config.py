@@ -32,11 +32,24 @@ class CentreHead(_Strict):
     removed_components: int = Field(0, ge=0)  # leading components of the gene texts taken out of both towers
 
 
+class Gate(_Strict):
+    """How much the second group of gene sets (group 1) adds to the first (group 0).
+
+    ``weight * sigmoid((D - offset) / slope)``, where D is the cosine of the phrase with the nearest name of group 1 less that
+    with the nearest of group 0.
+    """
+
+    weight: float = Field(1.0, gt=0)
+    offset: float = 0.0
+    slope: float = Field(0.05, gt=0)
+
+
 class MemoryHead(_Strict):
     """Attention over the names of gene sets.
 
     ``q = normalise(x [@ A])``; weights = softmax(q . key / temperature) over the ``n_neighbours`` nearest names; the vector
-    is the normalised weighted sum of those sets' own vectors.
+    is the normalised weighted sum of those sets' own vectors. With a gate, each of two groups of sets is attended to by itself
+    and the second's sum is added in proportion.
     """
 
     kind: Literal["memory"] = "memory"
@@ -45,6 +58,7 @@ class MemoryHead(_Strict):
     n_neighbours: int = Field(10, ge=1)
     temperature: float = Field(0.05, gt=0)
     projected: bool = False  # whether the matrix A, (text dim x key_dim), is there
+    gate: Gate | None = None  # null: all sets are one group
 
 
 class ProjectionHead(_Strict):
@@ -133,6 +147,7 @@ class GeneTextConfig(_Strict):
     power: float = Field(2.5, gt=0, le=8)  # weight = size of the standardised expression to this power
     top_genes: int | None = Field(None, ge=1)  # keep only the strongest genes; null keeps all
     clip: float = Field(8.0, gt=0)  # largest standardised expression
+    by_deviation: bool = True  # whether a score's distance from the gene's mean is divided by the gene's deviation
     deviation_floor: float = Field(1.0, gt=0)  # smallest deviation of a gene; 1 is the spread of all genes in a sample
     shrinkage_studies: float = Field(2.0, ge=0)  # variance is shrunk to the median as if seen in this many more studies
     min_genes: int = Field(1, ge=1)  # a sample that shares fewer measured genes with the model is refused

@@ -1,7 +1,7 @@
 """How much each gene of one sample weighs: from expression values to signed weights, one row at a time.
 
-In: one sample's values, which genes were measured, the unit. Out: ``(n_genes,)`` float64 weights, 0 for genes that say
-nothing. Nothing but the row and the model enters, so a row's weights are the same bits in any company.
+In: one sample's values of the genes measured, and their unit. Out: one float64 weight a gene, 0 for genes that say nothing.
+Nothing but the row and the model enters, so a row's weights are the same bits in any company.
 """
 
 from __future__ import annotations
@@ -10,86 +10,120 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from atlas.expression.align import AlignedExpression
 from atlas.expression.log import linear_values, log_row
+from atlas.expression.units import Unit
 from atlas.model.config import CellRecipe, GeneTextConfig
 from atlas.model.statistics import GeneStatistics, standardise
 from atlas.model.transcriptome import InputKind
 
 
 @dataclass(frozen=True)
+class Panel:
+    """The measured genes of a sample, and what the model knows of each; samples of one table share it.
+
+    Attributes
+    ----------
+    genes
+        ``(m,)`` rows of the model's genes.
+    usual, spread
+        ``(m,)`` float64, what is subtracted from a bulk score and what it is divided by; infinite where nothing is known.
+    medians
+        ``(k,)`` float64 medians of the genes known among cells.
+    known
+        ``(k,)`` places, within ``genes``, of those genes.
+    """
+
+    genes: np.ndarray
+    usual: np.ndarray
+    spread: np.ndarray
+    medians: np.ndarray
+    known: np.ndarray
+
+
 class GeneScorer:
     """Weighs the genes of samples.
 
-    Attributes
+    Parameters
     ----------
     config
         The recipe.
     statistics
         Each gene's usual level and spread in bulk.
     medians
-        ``(n_genes,)`` float32, each gene's median among the cells that express it (share of a cell x 10,000), 0 where unknown;
-        ``None`` if the recipe has no part for cells.
+        ``(n_genes,)`` each gene's median among the cells that express it (share of a cell x ``target_sum``), 0 where unknown;
+        needed if the recipe has a part for cells.
     """
 
-    config: GeneTextConfig
-    statistics: GeneStatistics
-    medians: np.ndarray | None = None
+    def __init__(
+        self, config: GeneTextConfig, statistics: GeneStatistics, *, medians: np.ndarray | None = None
+    ) -> None:
+        if config.cells is not None and medians is None:
+            raise TypeError("a recipe for cells comes with medians")
+        self._config = config
+        self._usual = statistics.mean.astype(np.float64)
+        spread = np.maximum(statistics.deviation.astype(np.float64), config.deviation_floor)
+        self._spread = spread if config.by_deviation else np.where(np.isinf(spread), np.inf, 1.0)
+        self._medians = np.zeros(len(spread)) if medians is None else medians.astype(np.float64)
+        self._last: tuple[np.ndarray, Panel] | None = None
 
-    def weights(self, aligned: AlignedExpression, row: int, *, kind: InputKind = "auto") -> np.ndarray:
-        """Return the ``(n_genes,)`` float64 weights of one sample."""
-        measured = np.flatnonzero(aligned.measured[row])
-        values = aligned.values[row][measured]
-        unit = aligned.units[row]
-        recipe = self.config.cells
-        if recipe is not None and kind != "bulk":
+    def panel(self, measured: np.ndarray) -> Panel:
+        """Return the panel of one sample's mask ``(n_genes,)``; that of the last sample again if the mask is the same."""
+        last = self._last
+        if last is not None and np.array_equal(last[0], measured):
+            return last[1]
+        genes = np.flatnonzero(measured)
+        known = np.flatnonzero(self._medians[genes] > 0.0)
+        panel = Panel(genes, self._usual[genes], self._spread[genes], self._medians[genes[known]], known)
+        self._last = (np.array(measured), panel)
+        return panel
+
+    def weights(self, values: np.ndarray, panel: Panel, *, unit: Unit, kind: InputKind = "auto") -> np.ndarray:
+        """Return the ``(m,)`` float64 weights of the panel's genes in one sample.
+
+        Parameters
+        ----------
+        values
+            ``(m,)`` float32 of the panel's genes, in ``unit``.
+        kind
+            Whether the sample is bulk or a cell; ``auto`` lets the values tell.
+        """
+        cells = self._config.cells
+        if cells is not None and kind != "bulk":
             linear = linear_values(values, unit=unit)
-            if kind == "cells" or looks_like_a_cell(linear, recipe=recipe):
-                return self._of_cell(linear, measured, recipe=recipe)
-        return self._of_bulk(log_row(values, unit=unit), measured)
+            if kind == "cells" or looks_like_a_cell(linear, recipe=cells):
+                return _of_cell(linear, panel, recipe=cells)
+        return self._of_bulk(log_row(values, unit=unit), panel)
 
-    def _of_bulk(self, log_values: np.ndarray, measured: np.ndarray) -> np.ndarray:
-        """Distance from the gene's usual level in its usual spread."""
-        config = self.config
-        usual, spread = self.statistics.mean[measured], self.statistics.deviation[measured]
-        scores = standardise(log_values, kind=config.standardisation) - usual.astype(np.float64)
-        scores /= np.maximum(spread.astype(np.float64), config.deviation_floor)  # an unknown gene's spread is infinite
-        sizes = _sized(scores, signed=config.signed, power=config.power, clip=config.clip)
-        weights = np.zeros(len(self.statistics.mean), dtype=np.float64)
-        weights[measured] = sizes
+    def _of_bulk(self, log_values: np.ndarray, panel: Panel) -> np.ndarray:
+        """Distance from the gene's usual level, in its usual spread if the recipe says so."""
+        config = self._config
+        scores = (standardise(log_values, kind=config.standardisation) - panel.usual) / panel.spread
+        weights = _sized(scores, signed=config.signed, power=config.power, clip=config.clip)
         top = config.top_genes
         if top is not None and np.count_nonzero(weights) > top:
             weights[np.argsort(-np.abs(weights), kind="stable")[top:]] = 0.0
         return weights
 
-    def _of_cell(self, linear: np.ndarray, measured: np.ndarray, *, recipe: CellRecipe) -> np.ndarray:
-        """Log share of the cell over the gene's median, standardised within the cell; what is not seen shares one value."""
-        weights = np.zeros(len(self.statistics.mean), dtype=np.float64)
-        medians = self._medians
-        known = medians[measured] > 0.0
-        total = float(linear.sum())
-        genes, values = measured[known], linear[known]
-        seen = np.flatnonzero(values)
-        if total <= 0.0 or seen.size == 0:
-            return weights
-        scale = 1.0 if recipe.target_sum is None else recipe.target_sum / total
-        logs = np.log1p(values[seen] * scale / medians[genes[seen]])
-        mean = float(logs.sum()) / genes.size
-        off = logs - mean
-        spread = float(np.sqrt((float((off * off).sum()) + (genes.size - seen.size) * mean * mean) / genes.size))
-        if spread <= 0.0:
-            return weights
-        scores = np.append(off / spread, -mean / spread)  # the last is that of every gene not seen
-        sizes = _sized(scores, signed=recipe.signed, power=recipe.power, clip=recipe.clip)
-        weights[genes] = sizes[-1]
-        weights[genes[seen]] = sizes[:-1]
-        return weights
 
-    @property
-    def _medians(self) -> np.ndarray:
-        if self.medians is None:
-            raise TypeError("a recipe for cells comes with medians")
-        return self.medians
+def _of_cell(linear: np.ndarray, panel: Panel, *, recipe: CellRecipe) -> np.ndarray:
+    """Log share of the cell over the gene's median, standardised within the cell; genes not seen share one value."""
+    weights = np.zeros(linear.size, dtype=np.float64)
+    total, values = float(linear.sum()), linear[panel.known]
+    seen = np.flatnonzero(values)
+    if total <= 0.0 or seen.size == 0:
+        return weights
+    scale = 1.0 if recipe.target_sum is None else recipe.target_sum / total
+    logs = np.log1p(values[seen] * scale / panel.medians[seen])
+    n, mean = values.size, float(logs.sum()) / values.size
+    off = logs - mean
+    spread = float(np.sqrt((float((off * off).sum()) + (n - seen.size) * mean * mean) / n))
+    if spread <= 0.0:
+        return weights
+    scores = np.append(off / spread, -mean / spread)  # the last is that of every gene not seen
+    sizes = _sized(scores, signed=recipe.signed, power=recipe.power, clip=recipe.clip)
+    weights[panel.known] = sizes[-1]
+    weights[panel.known[seen]] = sizes[:-1]
+    return weights
 
 
 def looks_like_a_cell(linear: np.ndarray, *, recipe: CellRecipe) -> bool:
@@ -99,5 +133,6 @@ def looks_like_a_cell(linear: np.ndarray, *, recipe: CellRecipe) -> bool:
 
 def _sized(scores: np.ndarray, *, signed: bool, power: float, clip: float) -> np.ndarray:
     """Return clipped scores to a power, with their sign or only where positive; 0 where unknown (NaN)."""
-    kept = np.clip(np.nan_to_num(scores, nan=0.0, posinf=clip, neginf=-clip), -clip if signed else 0.0, clip)
-    return np.asarray(kept if power == 1.0 else np.sign(kept) * np.abs(kept) ** power)
+    scores[np.isnan(scores)] = 0.0
+    kept = np.clip(scores, -clip if signed else 0.0, clip)
+    return np.asarray(kept if power == 1.0 else np.copysign(np.abs(kept) ** power, kept))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +16,7 @@ import numpy as np
 from atlas.errors import InputError
 from atlas.expression.align import AlignedExpression
 from atlas.model.config import GeneTextConfig
-from atlas.model.gene_scores import GeneScorer
+from atlas.model.gene_scores import GeneScorer, Panel
 from atlas.model.gene_table import GeneTable
 from atlas.model.statistics import GeneStatistics
 from atlas.model.transcriptome import InputKind
@@ -57,7 +56,8 @@ class GeneTextTower:
     ) -> None:
         self._table = table
         self._min_genes = config.min_genes
-        self._scorer = GeneScorer(config, statistics, None if medians is None else medians.astype(np.float64))
+        self._scorer = GeneScorer(config, statistics, medians=medians)
+        self._last_target: _Target | None = None  # samples of one table share it
 
     @classmethod
     def read(cls, parts: ModelParts) -> GeneTextTower:
@@ -85,8 +85,8 @@ class GeneTextTower:
             If a sample shares too few genes with the model, or no gene of it stands out: no or constant expression.
         """
         vectors = np.zeros((len(aligned.sample_ids), self.dim), dtype=np.float32)
-        for block in self._blocks(aligned, kind=kind):
-            vectors[block.rows.start : block.rows.stop] = _normalise_rows(block.sums)
+        for start, _, sums in self._blocks(aligned, kind=kind):
+            vectors[start : start + len(sums)] = _normalise_rows(sums)
         return vectors
 
     def embed_with_weights(
@@ -103,75 +103,114 @@ class GeneTextTower:
         """
         vectors = np.zeros((len(aligned.sample_ids), self.dim), dtype=np.float32)
         strongest: list[GeneWeights] = []
-        for block in self._blocks(aligned, kind=kind):
-            vectors[block.rows.start : block.rows.stop] = _normalise_rows(block.sums)
-            strongest += [self._strongest(block, place, top=top) for place in range(len(block.rows))]
+        for start, rows, sums in self._blocks(aligned, kind=kind):
+            vectors[start : start + len(sums)] = _normalise_rows(sums)
+            strongest += [self._strongest(row, one, top=top) for row, one in zip(rows, sums, strict=True)]
         return vectors, strongest
 
     def weights(self, aligned: AlignedExpression, row: int, *, kind: InputKind = "auto") -> np.ndarray:
         """Return the ``(n_genes,)`` float64 weight of each gene in one sample."""
-        return self._scorer.weights(aligned, row, kind=kind)
+        panel = self._scorer.panel(aligned.measured[row])
+        weights = np.zeros(self._table.n_genes, dtype=np.float64)
+        weights[panel.genes] = self._panel_weights(aligned, row, panel, kind=kind)
+        return weights
 
-    def _blocks(self, aligned: AlignedExpression, *, kind: InputKind) -> Iterator[_Block]:
-        """Yield the unnormalised sums, a bounded number of rows at once."""
+    def _panel_weights(self, aligned: AlignedExpression, row: int, panel: Panel, *, kind: InputKind) -> np.ndarray:
+        return self._scorer.weights(aligned.values[row][panel.genes], panel, unit=aligned.units[row], kind=kind)
+
+    def _blocks(self, aligned: AlignedExpression, *, kind: InputKind) -> Iterator[tuple[int, list[_Row], np.ndarray]]:
+        """Yield the first row, the rows and their unnormalised sums ``(m, dim)``, a bounded number of rows at once."""
         n = len(aligned.sample_ids)
+        room = np.zeros((min(n, _ROWS_AT_ONCE), len(self._table.codes)), dtype=np.float64)
         for start in range(0, n, _ROWS_AT_ONCE):
-            rows = range(start, min(start + _ROWS_AT_ONCE, n))
-            scaled = [self._integer_weights(aligned, row, kind=kind) for row in rows]
-            weights = np.stack([whole for whole, _ in scaled])
-            yield _Block(rows, weights, np.array([step for _, step in scaled]), self._table.sums(weights))
+            rows = [self._whole(aligned, row, kind=kind) for row in range(start, min(start + _ROWS_AT_ONCE, n))]
+            weights = room[: len(rows)]
+            weights.fill(0.0)
+            for place, row in enumerate(rows):
+                row.target.add(row.whole, to=weights[place])
+            yield start, rows, self._table.sums(weights)
 
-    def _integer_weights(self, aligned: AlignedExpression, row: int, *, kind: InputKind) -> tuple[np.ndarray, float]:
-        """Return whole numbers proportional to weight times row scale, as float64, and what one of them stands for."""
-        self._refuse_too_few(aligned, row)
-        scaled = self.weights(aligned, row, kind=kind) * self._table.gene_scales
-        largest = float(np.abs(scaled).max(initial=0.0))
+    def _whole(self, aligned: AlignedExpression, row: int, *, kind: InputKind) -> _Row:
+        """Weigh one sample in whole numbers proportional to weight times row scale."""
+        panel = self._scorer.panel(aligned.measured[row])
+        target = self._target(panel)
+        self._refuse_too_few(target.n_shared, aligned.sample_ids[row])
+        scaled = self._panel_weights(aligned, row, panel, kind=kind) * target.scales
+        largest = max(float(scaled.max(initial=0.0)), -float(scaled.min(initial=0.0)))
         if not largest > 0.0:
             raise InputError(
-                f"Sample {aligned.sample_ids[row]!r} has no gene above its usual level among the "
-                f"{int(aligned.measured[row].sum())} measured ones: its expression is empty or constant. Leave it out.",
+                f"Sample {aligned.sample_ids[row]!r} has no gene above its usual level among the {panel.genes.size} measured "
+                "ones: its expression is empty or constant. Leave it out.",
                 details={"sample_id": aligned.sample_ids[row]},
             )
-        return np.asarray(np.rint(scaled * (_WEIGHT_STEPS / largest))), float(largest / _WEIGHT_STEPS)
+        return _Row(target, np.rint(scaled * (_WEIGHT_STEPS / largest)), largest / _WEIGHT_STEPS)
 
-    def _refuse_too_few(self, aligned: AlignedExpression, row: int) -> None:
-        if self._min_genes <= 1:
-            return
-        n = int(np.count_nonzero(aligned.measured[row] & self._has_vector))
+    def _target(self, panel: Panel) -> _Target:
+        last = self._last_target
+        if last is None or last.panel is not panel:
+            last = self._last_target = _Target.of(panel, self._table)
+        return last
+
+    def _refuse_too_few(self, n: int, sample_id: str) -> None:
         if n < self._min_genes:
             raise InputError(
-                f"Sample {aligned.sample_ids[row]!r} shares {n:,} measured genes with the model; it needs {self._min_genes:,}. "
+                f"Sample {sample_id!r} shares {n:,} measured genes with the model; it needs {self._min_genes:,}. "
                 "Give a table of more genes, by Ensembl id or symbol, of the right organism.",
-                details={"sample_id": aligned.sample_ids[row], "n_shared": n, "min_genes": self._min_genes},
+                details={"sample_id": sample_id, "n_shared": n, "min_genes": self._min_genes},
             )
 
-    @cached_property
-    def _has_vector(self) -> np.ndarray:
-        return np.asarray(self._table.gene_scales > 0.0)
-
-    def _strongest(self, block: _Block, place: int, *, top: int) -> GeneWeights:
-        """Return the ``top`` genes of one row of a block by decreasing pull, the lower row first among equals."""
-        genes = np.flatnonzero(block.weights[place])
-        whole = block.weights[place, genes]
+    def _strongest(self, row: _Row, sums: np.ndarray, *, top: int) -> GeneWeights:
+        """Return the ``top`` genes of one row by decreasing pull, the lower row first among equals."""
+        used = np.flatnonzero(row.whole)
+        genes, whole = row.target.panel.genes[used], row.whole[used]
         pull = np.abs(whole) * self._table.code_lengths[genes]
         order = _largest(pull, top)
-        length = max(float(np.sqrt(np.square(block.sums[place]).sum())), np.finfo(np.float64).tiny)
+        length = max(float(np.sqrt(np.square(sums).sum())), np.finfo(np.float64).tiny)
         return GeneWeights(
             genes=genes[order],
             weights=whole[order] / (self._table.gene_scales[genes[order]] * length),
-            norm=length * float(block.steps[place]),
+            norm=length * row.step,
             kept=float(pull[order].sum() / pull.sum()),
         )
 
 
 @dataclass(frozen=True)
-class _Block:
-    """Some rows on their way: whole-number weights ``(m, n_genes)``, the step of each row, sums ``(m, dim)``."""
+class _Target:
+    """Where the weights of a panel's genes go in the gene table."""
 
-    rows: range
-    weights: np.ndarray
-    steps: np.ndarray
-    sums: np.ndarray
+    panel: Panel
+    scales: np.ndarray  # of each gene's row; 0 for a gene without a vector
+    rows: np.ndarray  # of the genes that have one
+    there: np.ndarray | slice  # their places in the panel
+    n_shared: int
+    shared: bool  # whether several genes go to one row
+
+    @classmethod
+    def of(cls, panel: Panel, table: GeneTable) -> _Target:
+        scales = table.gene_scales[panel.genes]
+        rows = panel.genes if table.rows is None else table.rows[panel.genes]
+        if rows.size and int(rows.min()) >= 0:
+            there: np.ndarray | slice = slice(None)
+        else:
+            there = np.flatnonzero(rows >= 0)
+        rows = rows[there]
+        return cls(panel, scales, rows, there, int(np.count_nonzero(scales)), np.unique(rows).size < rows.size)
+
+    def add(self, weights: np.ndarray, *, to: np.ndarray) -> None:
+        """Add the weights of the panel's genes to those of the table's rows, in place."""
+        if self.shared:
+            to += np.bincount(self.rows, weights=weights[self.there], minlength=to.size)
+        else:
+            to[self.rows] = weights[self.there]
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One sample on its way: its genes' whole-number weights (times row scale), and what one of those stands for."""
+
+    target: _Target
+    whole: np.ndarray
+    step: float
 
 
 def _largest(values: np.ndarray, n: int) -> np.ndarray:

@@ -179,14 +179,14 @@ class JointModel:
         return self._head.embed(np.asarray(raw, dtype=np.float32))
 
     def nearest_sets(self, phrase: str, k: int = 10) -> list[tuple[str, str, float]]:
-        """Return the gene sets whose names a phrase attends to: ``(set, library, weight)``, nearest first.
+        """Return the gene sets whose names a phrase attends to: ``(set, library, weight)``, heaviest first.
 
         Parameters
         ----------
         phrase
             As for :meth:`embed_texts`.
         k
-            Most sets returned; those beyond the head's own number of neighbours weigh 0.
+            Most sets returned; a phrase attends to a fixed few. Weights of all of them add up to 1.
 
         Raises
         ------
@@ -201,9 +201,11 @@ class JointModel:
                 kind="incompatible",
                 details={"seen": self.config.text.head.kind, "expected": "memory"},
             )
-        terms, weights = self._head.attend(self.embed_raw_texts([phrase]), k=k)
-        near = names.take(terms[0]).to_pylist()
-        return [(row["set"], row["library"], float(weight)) for row, weight in zip(near, weights[0], strict=True)]
+        ((terms, weights),) = self._head.attend(self.embed_raw_texts([phrase]))
+        order = np.argsort(-weights, kind="stable")[:k]
+        near = names.take(terms[order]).to_pylist()
+        shares = weights[order] / weights.sum()
+        return [(row["set"], row["library"], float(share)) for row, share in zip(near, shares, strict=True)]
 
     def score(self, texts: Sequence[str], vectors: np.ndarray) -> np.ndarray:
         """Return ``(n_vectors, n_texts)`` float32 cosines; each depends on its vector and its text alone, bit for bit.

@@ -31,6 +31,7 @@ _TOKENIZER = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.txt", "vocab.json",
     "merges.txt", "*.model",
 )  # fmt: skip
+_UNREADABLE = (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError)  # what a damaged folder makes of it
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 
 
@@ -194,7 +195,10 @@ def load_encoder(folder: Path, *, threads: int | None = None) -> tuple[Any, Any,
     """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # its threads warn when a server forks
     _expect_files(folder)
+    from pickle import UnpicklingError  # what torch's loader of plain tensors raises; nothing is unpickled here
+
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModel, AutoTokenizer
 
     if threads is not None:
@@ -206,7 +210,7 @@ def load_encoder(folder: Path, *, threads: int | None = None) -> tuple[Any, Any,
             model, info = AutoModel.from_pretrained(
                 str(folder), output_loading_info=True, dtype=torch.float32, weights_only=True, **local
             )
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError) as error:
+    except (*_UNREADABLE, SafetensorError, UnpicklingError) as error:
         reason = " ".join(str(error).split())[:300]
         raise ArtifactError(
             f"The encoder in {folder} cannot be read: {reason}. Give a folder written by save_pretrained.",

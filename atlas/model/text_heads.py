@@ -6,7 +6,7 @@ alone, bit for bit. Which head a model has is told by ``config.text.head``; :dat
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
@@ -14,7 +14,7 @@ from typing import Protocol
 
 import numpy as np
 
-from atlas.model.config import CentreHead, MemoryHead, ProjectionHead, TextConfig
+from atlas.model.config import CentreHead, Gate, MemoryHead, ProjectionHead, TextConfig
 from atlas.model.projection import Projection
 from atlas.model.quantised import Int8Rows
 
@@ -86,18 +86,21 @@ class Memory:
     Attributes
     ----------
     keys, values
-        ``(n_terms, key dim)`` unit vectors of the names, and ``(n_terms, dim)`` vectors of the sets, int8 with scales.
+        ``(n_terms, key dim)`` vectors of the names, of any length, and ``(n_terms, dim)`` vectors of the sets, which enter as
+        long as they are; int8 with scales.
     n_neighbours, temperature
         Names that a phrase attends to, and how sharply.
     projection
         ``(text dim, key dim)`` float32 or ``None``, applied to a phrase before it meets the keys.
+    groups, gate
+        ``(n_terms,)`` uint8, 0 or 1, and how much group 1 adds to group 0; both ``None`` where all sets are one group.
 
     Notes
     -----
     The nearest names are found with one float32 product and then measured again in float64, row by row, so that the answer
     depends neither on the texts asked together nor on the machine's way of multiplying; of equally near names the first wins.
 
-    Source: attention as in Vaswani et al. 2017, over a fixed memory; cosines, few neighbours and int8 are ours.
+    Source: attention as in Vaswani et al. 2017, over a fixed memory; cosines, few neighbours, groups and int8 are ours.
     """
 
     keys: Int8Rows
@@ -105,6 +108,8 @@ class Memory:
     n_neighbours: int = 10
     temperature: float = 0.05
     projection: np.ndarray | None = None
+    groups: np.ndarray | None = None
+    gate: Gate | None = None
 
     @property
     def config(self) -> MemoryHead:
@@ -115,6 +120,7 @@ class Memory:
             n_neighbours=self.n_neighbours,
             temperature=self.temperature,
             projected=self.projection is not None,
+            gate=self.gate,
         )
 
     def tensors(self) -> dict[str, np.ndarray]:
@@ -124,8 +130,10 @@ class Memory:
             "memory_key_scales": self.keys.scales,
             "memory_values": self.values.codes,
             "memory_value_scales": self.values.scales,
+            "memory_projection": self.projection,
+            "memory_groups": None if self.groups is None else self.groups.astype(np.uint8),
         }
-        return found if self.projection is None else found | {"memory_projection": self.projection}
+        return {name: tensor for name, tensor in found.items() if tensor is not None}
 
     @classmethod
     def read(cls, tensors: Tensors, config: TextConfig) -> Memory:
@@ -139,58 +147,67 @@ class Memory:
             head.n_neighbours,
             head.temperature,
             tensors.get("memory_projection"),
+            tensors.get("memory_groups"),
+            head.gate,
         )
 
     def embed(self, raw: np.ndarray) -> np.ndarray:
         """Return ``(n, dim)`` float32, L2-normalised."""
         vectors = np.zeros((len(raw), self.values.codes.shape[1]), dtype=np.float64)
-        terms, weights = self.attend(raw)
-        for i, (rows, shares) in enumerate(zip(terms, weights, strict=True)):
-            vectors[i] = shares @ self.values.vectors(rows)
+        for i, (terms, weights) in enumerate(self.attend(raw)):
+            vectors[i] = weights @ self.values.vectors(terms)
         return _normalised(vectors)
 
-    def attend(self, raw: np.ndarray, *, k: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Return the ``k`` nearest terms of each phrase and their softmax weights.
+    def attend(self, raw: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield what each phrase attends to: ``(m,)`` rows of the memory and their ``(m,)`` float64 weights.
+
+        Within a group terms stand nearest first and their weights add up to 1, times the gate in group 1.
 
         Parameters
         ----------
         raw
             ``(n, text dim)`` float32.
-        k
-            How many; the head's own number by default.
-
-        Returns
-        -------
-        ``(n, k)`` int64 rows of the memory, nearest first, and ``(n, k)`` float64 weights that add up to 1 over the
-        ``n_neighbours`` nearest; terms beyond those weigh 0.
         """
-        used = min(self.n_neighbours, len(self.keys))
-        k = used if k is None else min(k, len(self.keys))
-        terms = np.zeros((len(raw), k), dtype=np.int64)
-        weights = np.zeros((len(raw), k), dtype=np.float64)
         for start in range(0, len(raw), _ROWS_AT_ONCE):
             queries = self._queries(raw[start : start + _ROWS_AT_ONCE])
             near = queries.astype(np.float32) @ self._keys.T
-            for i, (query, scores) in enumerate(zip(queries, near, strict=True), start=start):
-                rows, cosines = self._nearest(query, scores, k=max(k, used))
-                shares = np.exp((cosines[:used] - cosines[0]) / self.temperature)
-                terms[i], weights[i, : min(k, used)] = rows[:k], (shares / shares.sum())[:k]
-        return terms, weights
+            for query, scores in zip(queries, near, strict=True):
+                yield self._attend_one(query, scores)
+
+    def _attend_one(self, query: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        found = [self._attend_group(query, scores, terms=terms) for terms in self._members]
+        weights = [shares for _, shares, _ in found]
+        if self.gate is not None and len(found) == 2:
+            ahead = found[1][2] - found[0][2]
+            weights[1] = weights[1] * self.gate.weight * _sigmoid((ahead - self.gate.offset) / self.gate.slope)
+        return np.concatenate([terms for terms, _, _ in found]), np.concatenate(weights)
+
+    def _attend_group(
+        self, query: np.ndarray, scores: np.ndarray, *, terms: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, float]:
+        """Return the nearest of ``terms``, their softmax weights and the best cosine; ``scores`` are of a quick product."""
+        quick, k = scores[terms], min(self.n_neighbours, terms.size)
+        candidates = terms[np.flatnonzero(quick >= np.partition(quick, -k)[-k] - _CANDIDATE_MARGIN)]
+        exact = np.einsum("ij,j->i", self.keys.codes[candidates].astype(np.float64), query) * self._factors[candidates]
+        order = np.argsort(-exact, kind="stable")[:k]
+        cosines = exact[order]
+        shares = np.exp((cosines - cosines[0]) / self.temperature)
+        return candidates[order], shares / shares.sum(), float(cosines[0])
 
     def _queries(self, raw: np.ndarray) -> np.ndarray:
         wide = raw.astype(np.float64)
         if self.projection is not None:
             matrix = self.projection.astype(np.float64)
-            wide = np.array([row @ matrix for row in wide])
+            wide = np.array([row @ matrix for row in wide]).reshape(len(raw), -1)
         return np.asarray(wide / np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), _TINY))
 
-    def _nearest(self, query: np.ndarray, scores: np.ndarray, *, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the ``k`` nearest terms and their exact cosines; ``scores`` are those of a quick product."""
-        reach = np.partition(scores, -k)[-k] - _CANDIDATE_MARGIN
-        candidates = np.flatnonzero(scores >= reach)
-        exact = np.einsum("ij,j->i", self.keys.codes[candidates].astype(np.float64), query) * self._factors[candidates]
-        order = np.argsort(-exact, kind="stable")[:k]
-        return candidates[order], exact[order]
+    @cached_property
+    def _members(self) -> list[np.ndarray]:
+        """Rows of each group that has any."""
+        if self.groups is None:
+            return [np.arange(len(self.keys))]
+        members = [np.flatnonzero(self.groups == group) for group in (0, 1)]
+        return members if all(one.size for one in members) else [np.arange(len(self.keys))]
 
     @cached_property
     def _factors(self) -> np.ndarray:
@@ -201,6 +218,10 @@ class Memory:
     @cached_property
     def _keys(self) -> np.ndarray:
         return np.asarray((self.keys.codes * self._factors[:, None]).astype(np.float32))
+
+
+def _sigmoid(value: float) -> float:
+    return float(1.0 / (1.0 + np.exp(-np.clip(value, -500.0, 500.0))))
 
 
 def _normalised(vectors: np.ndarray) -> np.ndarray:
