@@ -28,6 +28,7 @@ from atlas.manifest import write_json
 from atlas.release import Release
 from atlas.vectors.gene_weights import open_records
 from indexer.sources.starter import STARTER_SOURCE
+from indexer.starter_notice import Library, notice
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +60,9 @@ class StarterReport:
     left_out: tuple[str, ...]
 
 
-def export_starter(release: Release, out: Path, *, licences: Path) -> StarterReport:
+def export_starter(
+    release: Release, out: Path, *, licences: Path, libraries: Mapping[str, Library] | None = None
+) -> StarterReport:
     """Write the starter of a release into ``out``; other files there are left alone.
 
     Parameters
@@ -70,6 +73,8 @@ def export_starter(release: Release, out: Path, *, licences: Path) -> StarterRep
         Folder to write.
     licences
         TSV with columns ``series_id``, ``repository``, ``licence``; every series of a public sample must be in it.
+    libraries
+        Gene-set libraries that the model knows, for the notice.
 
     Raises
     ------
@@ -88,7 +93,8 @@ def export_starter(release: Release, out: Path, *, licences: Path) -> StarterRep
     pq.write_table(_series(release, used), out / "series.parquet", compression="zstd")
     _write_array(out / "vectors.npy", np.load(release.path("vectors.npy"), mmap_mode="r", allow_pickle=False)[rows])
     _write_array(out / "gene_weights.npy", open_records(release.checked("gene_weights.npy"))[rows])
-    (out / "NOTICE").write_text(_notice(used, origins, left_out=forbidden), encoding="utf-8")
+    stated = {series: (origin.repository, origin.licence) for series, origin in origins.items()}
+    (out / "NOTICE").write_text(notice(used, stated, left_out=forbidden, libraries=libraries), encoding="utf-8")
     names = ("NOTICE", "gene_weights.npy", "samples.parquet", "series.parquet", "vectors.npy")
     write_json(
         out / "starter.json",
@@ -172,31 +178,6 @@ def _write_array(path: Path, rows: np.ndarray) -> None:
     with temporary.open("wb") as handle:
         np.save(handle, np.ascontiguousarray(rows), allow_pickle=False)
     os.replace(temporary, path)
-
-
-def _notice(used: Counter[str], origins: Mapping[str, Origin], *, left_out: Sequence[str]) -> str:
-    lines = [
-        "NOTICE for the starter of geo-atlas",
-        "",
-        "samples.parquet and series.parquet hold plain facts of public records (GEO, SRA, ENA, ArrayExpress, GDC): accessions,",
-        "titles, sources, key-value characteristics, series titles. vectors.npy, and gene_weights.npy (the genes that weigh",
-        "most in a vector), were computed by this project from expression tables kept in the public repositories below; no",
-        "expression table, summary, protocol or abstract is included.",
-        "Rights in the records and tables stay with those who made them; cite the series you use. Where the table's licence",
-        "asks for it (NonCommercial, ShareAlike), mind it in what you make of these vectors.",
-        "",
-        "model/: gene vectors were computed by this project from the names and RefSeq summaries of NCBI Gene (a work of the",
-        "United States government) with all-MiniLM-L6-v2 (Apache-2.0); the texts are not included. Gene ids are Ensembl's,",
-        "orthologs those of babelgene. Each gene's mean and deviation were computed from expression tables of the same kind.",
-        "text_vectors/: names of terms of the packaged vocabularies, embedded by this project with the same text model.",
-        "",
-        "series\tsamples\ttable taken from\tlicence stated there",
-        *(f"{series}\t{used[series]}\t{origins[series].repository}\t{origins[series].licence}" for series in sorted(used)),
-        "",
-        "Left out because the licence of the table forbids derivatives:",
-        *([f"{series}\t{origins[series].repository}\t{origins[series].licence}" for series in left_out] or ["none"]),
-    ]  # fmt: skip
-    return "\n".join(lines) + "\n"
 
 
 def _stated(licence: str | None) -> str:

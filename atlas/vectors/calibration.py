@@ -99,7 +99,7 @@ class Calibration:
                 vocabulary = Int8Rows(arrays["vocabulary_codes"], arrays["vocabulary_scales"])
         except FileNotFoundError as error:
             raise ArtifactError(f"{error.filename} does not exist. Verify the release.", kind="missing") from error
-        except (ValidationError, ValueError, KeyError, OSError, BadZipFile) as error:
+        except (ValidationError, ValueError, KeyError, OSError, EOFError, BadZipFile) as error:
             raise ArtifactError(
                 f"{path} and the file beside it are no calibration of this version ({error}). Build the release again.",
                 kind="corrupt",

@@ -93,7 +93,7 @@ class ModelNull:
                     arrays["text_scores"].tolist(),
                     int(arrays["n_samples"]),
                 )
-        except (ValueError, KeyError, OSError, BadZipFile) as error:
+        except (ValueError, KeyError, OSError, EOFError, BadZipFile) as error:
             raise ArtifactError(
                 f"{path} holds no null scores ({error}). Restore it, or delete it.", kind="corrupt"
             ) from error

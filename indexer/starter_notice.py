@@ -1,0 +1,124 @@
+"""The NOTICE of a starter: what its files hold, where that came from, and under which licences.
+
+In: the series and their origins, the gene-set libraries a model knows and their origins. Out: plain text; the same input gives
+the same bytes.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from atlas.errors import InputError
+
+_SAMPLES = """NOTICE for the starter of geo-atlas
+
+samples.parquet and series.parquet hold plain facts of public records (GEO, SRA, ENA, ArrayExpress, GDC): accessions,
+titles, sources, key-value characteristics, series titles. vectors.npy, and gene_weights.npy (the genes that weigh
+most in a vector), were computed by this project from expression tables kept in the public repositories below; no
+expression table, summary, protocol or abstract is included.
+Rights in the records and tables stay with those who made them; cite the series you use. Where the table's licence
+asks for it (NonCommercial, ShareAlike), mind it in what you make of these vectors.
+"""
+_TEXT_MODEL = """model/: gene vectors were computed by this project from the names and RefSeq summaries of NCBI Gene (a work
+of the United States government) with all-MiniLM-L6-v2 (Apache-2.0); the texts are not included. Gene ids are Ensembl's,
+orthologs those of babelgene. Each gene's mean and deviation were computed from expression tables of the same kind.
+"""
+_SET_MODEL = """model/: the vectors of genes and of set names were computed by this project from the gene-set libraries below and
+from expression tables of the kind listed further down; names are embedded with all-MiniLM-L6-v2 (Apache-2.0). The
+libraries' gene lists are not included. Gene ids are Ensembl's, orthologs those of babelgene. Single cells are read with each
+gene's non-zero median of Geneformer (Apache-2.0). Where labels of cell types are paraphrased, the synonyms are those of the
+Cell Ontology (CC BY 4.0). Whoever uses the model minds what the libraries' licences ask for (NonCommercial, ShareAlike).
+"""
+_TEXT_VECTORS = """text_vectors/: names of terms of the packaged vocabularies, embedded by this project with all-MiniLM-L6-v2.
+"""
+
+
+@dataclass(frozen=True)
+class Library:
+    """A gene-set library: where its file was taken from, and the licence stated there."""
+
+    repository: str
+    licence: str
+
+
+def notice(
+    used: Mapping[str, int],
+    origins: Mapping[str, tuple[str, str]],
+    *,
+    left_out: Sequence[str],
+    libraries: Mapping[str, Library] | None = None,
+) -> str:
+    """Return the text.
+
+    Parameters
+    ----------
+    used
+        Series -> number of samples.
+    origins
+        Series -> (repository, licence).
+    left_out
+        Series that a no-derivatives licence keeps out.
+    libraries
+        Those whose sets the model knows; none: its genes are known by their texts.
+    """
+    parts = [_SAMPLES, _SET_MODEL if libraries else _TEXT_MODEL, _TEXT_VECTORS]
+    if libraries:
+        lines = [f"{name}\t{libraries[name].repository}\t{libraries[name].licence}" for name in sorted(libraries)]
+        parts.append("\n".join(["library\ttaken from\tlicence stated there", *lines]) + "\n")
+    lines = [f"{series}\t{used[series]}\t" + "\t".join(origins[series]) for series in sorted(used)]
+    parts.append("\n".join(["series\tsamples\ttable taken from\tlicence stated there", *lines]) + "\n")
+    excluded = [f"{series}\t" + "\t".join(origins[series]) for series in left_out] or ["none"]
+    parts.append("\n".join(["Left out because the licence of the table forbids derivatives:", *excluded]) + "\n")
+    return "\n".join(parts)
+
+
+def model_libraries(model_dir: Path, table: Path | None) -> dict[str, Library]:
+    """Return the libraries whose sets a model folder names, with their origins from a table.
+
+    Parameters
+    ----------
+    table
+        TSV with columns ``file`` (of which the stem names the library), ``repo``, ``licence``.
+
+    Raises
+    ------
+    InputError
+        If the model names a library and the table is not given, unreadable, or silent about it.
+    """
+    memory = model_dir / "memory.parquet"
+    if not memory.is_file():
+        return {}
+    names = sorted(pc.unique(pq.read_table(memory, columns=["library"])["library"]).to_pylist())
+    if table is None:
+        raise InputError(
+            f"{model_dir} knows {len(names)} gene-set libraries: give the table of their origins (--libraries)."
+        )
+    known = _read(table)
+    if missing := [name for name in names if name not in known]:
+        raise InputError(f"{table} says nothing of {', '.join(missing[:10])}. Add a line for each library.")
+    return {name: known[name] for name in names}
+
+
+def _read(path: Path) -> dict[str, Library]:
+    try:
+        with path.open(encoding="utf-8", newline="") as handle:
+            rows = list(csv.DictReader(handle, delimiter="\t", quoting=csv.QUOTE_NONE))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"The table of libraries {path} cannot be read: {error}.") from error
+    needed = {"file", "repo", "licence"}
+    if not rows or not needed <= set(rows[0]):
+        raise InputError(f"{path} must be a TSV with the columns {', '.join(sorted(needed))}, and not be empty.")
+    found: dict[str, Library] = {}
+    for row in rows:
+        found.setdefault(Path(row["file"]).stem, Library(_line(row["repo"]), _line(row["licence"])))
+    return found
+
+
+def _line(text: str | None) -> str:
+    return " ".join((text or "").split()) or "none stated"
