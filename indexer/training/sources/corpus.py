@@ -57,7 +57,7 @@ class CorpusSource(Items):
     genes
         The model's genes.
     exclude_series
-        Series whose samples are left out. Rows that serve as evaluation sets elsewhere (``NEVER_TRAINED``) always are.
+        Series whose samples are left out, beside those that ``exclude_evaluation`` means.
     unit
         Unit of samples whose file declares none.
     augmentation
@@ -66,6 +66,8 @@ class CorpusSource(Items):
         Sample id -> further captions, for instance written by a language model.
     name, organism
         Name in reports; organism of the model's genes that are read.
+    exclude_evaluation
+        Leave out the series that are evaluation sets elsewhere (``NEVER_TRAINED``). ``False`` only to look for leaks.
 
     Attributes
     ----------
@@ -91,11 +93,12 @@ class CorpusSource(Items):
         replicates: Mapping[str, Sequence[str]] | None = None,
         name: str = "corpus",
         organism: str = "human",
+        exclude_evaluation: bool = True,
     ) -> None:
         self._genes, self._unit, self._organism = genes, unit, organism
         self._augmentation = augmentation
         self._replicates = {key: tuple(texts) for key, texts in (replicates or {}).items()}
-        self.excluded = frozenset(exclude_series) | NEVER_TRAINED
+        self.excluded = frozenset(exclude_series) | (NEVER_TRAINED if exclude_evaluation else frozenset())
         self.dropped: Counter[str] = Counter()
         self._reader = AlignedFiles(
             paths, opener=lambda path: open_source(path, unit=unit), genes=genes, organism=organism
