@@ -13,11 +13,13 @@ from toy_model import WORDS
 N_GENES = 64
 
 
-def cell_counts(labels: list[str], *, seed: int = 0, n_genes: int = N_GENES, depth: float = 3.0) -> np.ndarray:
-    """Counts (n_cells, n_genes); genes of a cell's own word are expressed most."""
+def cell_counts(
+    labels: list[str], *, seed: int = 0, n_genes: int = N_GENES, depth: float = 1.2, contrast: float = 10.0
+) -> np.ndarray:
+    """Counts (n_cells, n_genes); genes of a cell's own word are expressed ``contrast`` times as much as others."""
     rng = np.random.default_rng(seed)
     words = np.array([WORDS[i % len(WORDS)] for i in range(n_genes)])
-    rates = np.stack([np.where(words == label, 4.0 * depth, 0.4 * depth) for label in labels])
+    rates = np.stack([np.where(words == label, contrast * depth, depth) for label in labels])
     return rng.poisson(rates).astype(np.float32)
 
 

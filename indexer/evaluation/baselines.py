@@ -22,7 +22,7 @@ from atlas.expression.align import AlignedExpression
 from atlas.expression.genes import GeneMap
 from atlas.expression.log import log_expression
 
-N_GENES_IN_SENTENCE = 50
+N_GENES_IN_SENTENCE = 20
 _GENE_WORD = re.compile(r"[A-Za-z][A-Za-z0-9]*[0-9][A-Za-z0-9]*")  # words that may be symbols: letters and a digit
 _CELL_TYPE, _SYMBOL = "cell type", "official gene symbol"
 Embed = Callable[[Sequence[str]], np.ndarray]  # texts -> (n, dim) unit vectors of a text tower
@@ -100,8 +100,8 @@ def _gene_set_scorer(sets: Sequence[np.ndarray]) -> Scorer:
         found = np.zeros((len(standing), len(sets)))
         for j, rows in enumerate(sets):
             part = standing[:, rows]
-            n_known = (~np.isnan(part)).sum(axis=1)
-            found[:, j] = np.nansum(part, axis=1) / np.maximum(n_known, 1)
+            known = ~np.isnan(part)
+            found[:, j] = np.where(known, part, 0.0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
         return found
 
     return score
@@ -109,11 +109,13 @@ def _gene_set_scorer(sets: Sequence[np.ndarray]) -> Scorer:
 
 def standings(aligned: AlignedExpression) -> np.ndarray:
     """Return ``(n_rows, n_genes)`` the z score of the log expression within each row, NaN where not measured."""
-    logs = log_expression(aligned).astype(np.float64)
-    n = np.maximum((~np.isnan(logs)).sum(axis=1, keepdims=True), 1)
-    mean = np.nansum(logs, axis=1, keepdims=True) / n
-    deviation = np.sqrt(np.nansum((logs - mean) ** 2, axis=1, keepdims=True) / n)
-    return np.asarray((logs - mean) / np.maximum(deviation, 1e-12))
+    logs = log_expression(aligned)
+    for row in logs:  # one by one: the whole in float64 would be large
+        known = ~np.isnan(row)
+        values = row[known].astype(np.float64)
+        if values.size:
+            row[known] = (values - values.mean()) / max(float(values.std()), 1e-12)
+    return logs
 
 
 def _pairs(asked: LabelSet) -> list[tuple[str, str]]:

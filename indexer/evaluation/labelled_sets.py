@@ -31,7 +31,8 @@ from indexer.evaluation.zero_shot import ZeroShot, ZeroShotReport, evaluate_file
 logger = logging.getLogger(__name__)
 Markers = Mapping[str, Sequence[str]]
 _CONFUSED = 3
-_TEXT_ONLY_ROWS = 200  # a row becomes a text of fifty genes, which is slow to embed
+_MOST_ROWS = {"text only": 60}  # of baselines; a row as a text of its genes is slow to embed
+_MANY_ROWS = 300  # of other baselines
 _FEW_DRAWS = 200  # of baselines
 
 
@@ -139,7 +140,7 @@ def score_baselines(
     with open_rows(path) as rows:
         codes = np.array([-1 if one is None else texts.labels.index(one) for one in rows.labels(label)])
         used = (codes >= 0) & report.scores.has_signal
-        few = _some(used, n=_TEXT_ONLY_ROWS, seed=seed)
+        chosen = {name: _some(used, n=_MOST_ROWS.get(name, _MANY_ROWS), seed=seed) for name in scorers}
         aligner = GeneAligner(rows.genes, rows.symbols, genes=genes, organism=organism)
         shares = {name: np.full((len(codes), len(texts.labels)), np.nan) for name in scorers}
         start = 0
@@ -147,16 +148,16 @@ def score_baselines(
             aligned = aligner.align(matrix)
             here = np.arange(start, start + matrix.n_samples)
             for name, (scorer, scale) in scorers.items():
-                wanted = (few if name == "text only" else used)[here]
+                wanted = chosen[name][here]
                 if wanted.any():
                     shares[name][here[wanted]] = softmax(scorer(take_rows(aligned, wanted)), logit_scale=scale)
             start += matrix.n_samples
+    few_draws = min(n_draws, _FEW_DRAWS)
     return {
         name: summarise(
-            part[mine], codes[mine], labels=texts.labels, texts=texts.texts, seed=seed, n_draws=min(n_draws, _FEW_DRAWS)
+            shares[name][mine], codes[mine], labels=texts.labels, texts=texts.texts, seed=seed, n_draws=few_draws
         )
-        for name, part in shares.items()
-        for mine in (few if name == "text only" else used,)
+        for name, mine in chosen.items()
     }
 
 

@@ -255,8 +255,9 @@ SET_NOTES = (
     "looks at other rows and is no figure of a single row. Intervals are over rows."
 )
 BASELINE_NOTES = (
-    "*lexical*: the genes that a label names. *text only*: a row as the list of its 50 strongest genes, compared by the text "
-    "tower alone; on at most 200 rows of a set. *markers*: mean standing of the markers of the cell type nearest in name."
+    "On at most 300 rows of a set, at random. *lexical*: the genes that a label names. *text only*: a row as the list of its 20 "
+    "strongest genes, compared by the text tower alone, on 60 rows. *markers*: mean standing of the markers of the cell type "
+    "nearest in name."
 )
 
 

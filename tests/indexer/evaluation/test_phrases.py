@@ -11,12 +11,31 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from atlas.errors import InputError
+from indexer.evaluation.corpus import Corpus, study_folds
+from indexer.evaluation.curated import (
+    CONTRAST_RULES,
+    WORDINGS,
+    CuratedSamples,
+    PhraseRule,
+    read_curated,
+    read_phrase_rules,
+    read_wordings,
+)
 from indexer.evaluation.curated import PHRASE_RULES as RULES
-from indexer.evaluation.curated import CuratedSamples, PhraseRule, read_curated, read_phrase_rules
-from indexer.evaluation.metrics import bootstrap, precision_at, roc_auc, stratified_auc
-from indexer.evaluation.phrases import evaluate_case_control, evaluate_phrase
+from indexer.evaluation.metrics import bootstrap, draw_counts, precision_at, roc_auc, stratified_auc
+from indexer.evaluation.phrases import (
+    auc_in_folds,
+    contrast_auc,
+    evaluate_case_control,
+    evaluate_in_folds,
+    evaluate_phrase,
+    evaluate_wordings,
+    first_phrases,
+    mean_in_folds,
+)
 
 N_PHRASES = 16
+N_CONTRASTS = 11
 
 
 def samples(rows: list[tuple[str, str, str]]) -> CuratedSamples:
@@ -200,3 +219,78 @@ def test_rules_find_the_samples_they_mean(data_root: Path) -> None:
     latent = corpus.conditions == "latent tuberculosis infection"
     assert found["tuberculosis"].controls(corpus)[latent].all()
     assert not found["tuberculosis"].positives(corpus)[latent].any()
+
+
+def test_folds_are_averaged_and_never_pooled() -> None:
+    """Each fold is perfect on a scale of its own; pooled, the order would be wrong."""
+    scores = np.array([0.9, 0.8, 0.2, 0.1])
+    positive = np.array([True, False, True, False])
+    folds = np.array([0, 0, 1, 1])
+    assert auc_in_folds(scores, positive, folds=folds).tolist() == [1.0]
+    assert roc_auc(scores, positive) == 0.75
+
+
+def test_folds_without_both_classes_say_nothing() -> None:
+    scores, positive = np.array([0.1, 0.9, 0.5]), np.array([False, True, False])
+    assert auc_in_folds(scores, positive, folds=np.array([0, 0, 1])).tolist() == [1.0]
+    assert np.isnan(auc_in_folds(scores, positive, folds=np.array([0, 1, 2]))).all()
+
+
+def test_drawn_folds_and_contrasts_equal_those_of_copied_samples() -> None:
+    rng = np.random.default_rng(0)
+    rows = [("heart", rng.choice(["sick", "well"]), f"S{i % 6}") for i in range(60)]
+    corpus, rule = samples(rows), disease("sickness", "sick", "well")
+    scores, folds = rng.normal(size=60), study_folds(corpus.studies, n_folds=3)
+    counts = draw_counts(corpus.studies, seed=0, n_draws=4, redraw_members=True)
+    positive = rule.positives(corpus)
+    in_folds = auc_in_folds(scores, positive, folds=folds, counts=counts)
+    contrasts = contrast_auc(rule, scores, samples=corpus, counts=counts)
+    for one, fold_auc, contrast in zip(counts, in_folds, contrasts, strict=True):
+        copied = np.repeat(np.arange(60), one)
+        assert fold_auc == pytest.approx(auc_in_folds(scores[copied], positive[copied], folds=folds[copied])[0])
+        expected = stratified_auc(scores[copied], positive[copied], strata=corpus.series[copied])
+        assert contrast == pytest.approx(expected)
+
+
+def test_a_study_lies_in_one_fold_and_folds_are_even() -> None:
+    studies = np.repeat([f"S{i}" for i in range(23)], 4)
+    folds = study_folds(studies)
+    assert {len(np.unique(folds[studies == name])) for name in np.unique(studies)} == {1}
+    assert np.bincount(folds).tolist() == [20, 20, 20, 16, 16]
+    assert (study_folds(studies) == folds).all()
+
+
+def test_means_over_phrases_and_wordings() -> None:
+    rows = [("heart", "well", "A"), ("liver", "well", "A"), ("heart", "well", "B"), ("liver", "well", "B")]
+    corpus = samples(rows)
+    rules = [PhraseRule(name, "tissue", re.compile(name), None, None) for name in ("heart", "liver")]
+    scores = np.array([[2.0, 0.0], [1.0, 1.0], [2.0, 0.0], [1.0, -1.0]])
+    folds, counts = np.array([0, 0, 1, 1]), np.ones((3, 4))
+    mean = mean_in_folds(rules, scores, samples=corpus, folds=folds, counts=counts)
+    assert (mean.value, mean.low, mean.high) == (0.75, 0.75, 0.75)
+    one = evaluate_in_folds(rules[1], scores[:, 1], samples=corpus, folds=folds, counts=counts)
+    assert (one.auroc.value, one.n_positive, one.n_studies, one.n_folds, one.unseen) == (0.5, 2, 2, 2, False)
+    said = evaluate_wordings(rules[0], ["heart", "cardiac"], scores, samples=corpus, folds=folds)
+    assert said.aurocs == (1.0, 0.5)
+    assert (said.mean, said.deviation) == (0.75, pytest.approx(np.std([1.0, 0.5], ddof=1)))
+    n, first, first_five = first_phrases(rules, scores, samples=corpus)
+    assert (n, first, first_five) == (4, 0.5, 1.0)
+
+
+def test_committed_contrasts_and_wordings_are_whole() -> None:
+    contrasts = read_phrase_rules(CONTRAST_RULES)
+    assert len(contrasts) == N_CONTRASTS
+    assert all(rule.control is not None for rule in contrasts)
+    wordings = read_wordings(WORDINGS)
+    assert set(wordings) == {rule.phrase for rule in read_phrase_rules(RULES)}
+    assert {len(set(said)) for said in wordings.values()} == {5}
+    assert all(said[0] == phrase for phrase, said in wordings.items())
+
+
+@pytest.mark.data
+def test_every_contrast_has_cases_and_controls_in_a_study(data_root: Path) -> None:
+    corpus = Corpus.open(data_root)
+    assert len(corpus.captions()) == len(corpus.samples)
+    for rule in read_phrase_rules(CONTRAST_RULES):
+        value = contrast_auc(rule, rule.positives(corpus.samples).astype(float), samples=corpus.samples)
+        assert value.tolist() == [1.0], rule.phrase

@@ -1,0 +1,100 @@
+"""Scores as files: whole or not there, rows in order, columns by label, what they are of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from cell_files import cells
+from toy_model import ToyTextTower, write_toy_model
+
+from atlas.cells.output import write_scores
+from atlas.cells.rows import AnnDataRows
+from atlas.cells.scoring import Reading, ScoreBlock, read_genes, score, score_blocks, softmax
+from atlas.cells.texts import LabelTexts, label_texts
+from atlas.errors import InputError, ResourceError
+from atlas.model.joint import JointModel
+from atlas.model.text_tower import TEXT_TOWERS
+
+TRUTH = ["heart", "liver", "brain"] * 4
+
+
+@pytest.fixture
+def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> JointModel:
+    monkeypatch.setitem(TEXT_TOWERS, "toy", ToyTextTower)
+    return JointModel.load(write_toy_model(tmp_path / "model"))
+
+
+@pytest.fixture
+def reading(model: JointModel) -> Reading:
+    return read_genes(AnnDataRows(cells(TRUTH)), model=model)
+
+
+def texts(*labels: str) -> LabelTexts:
+    return label_texts(labels, as_written=True)
+
+
+def blocks(n: int, *, n_labels: int = 2) -> Iterator[ScoreBlock]:
+    for i in range(n):
+        yield ScoreBlock((f"r{i}", "same"), np.full((2, n_labels), i / 10, np.float32))
+
+
+def test_file_holds_rows_in_order_and_a_column_a_label(tmp_path: Path, model: JointModel) -> None:
+    rows = AnnDataRows(cells(TRUTH))
+    asked = texts("liver", "heart")
+    reading = read_genes(rows, model=model)
+    scored = score_blocks(rows, asked.embed(model), model=model, organism="human")
+    path = tmp_path / "scores.parquet"
+    assert write_scores(path, scored, texts=asked, reading=reading, model_hash=model.hash, logit_scale=5.0) == 12
+    frame = pd.read_parquet(path)
+    assert list(frame.index) == [f"c{i}" for i in range(12)]
+    assert list(frame.columns) == ["liver", "heart"]
+    expected = softmax(score(cells(TRUTH), ["liver", "heart"], model=model).cosines, logit_scale=5.0)
+    assert (frame.to_numpy() == expected).all()
+    table = pq.read_table(path)
+    assert table.column_names == ["row_id", "liver", "heart"]
+    described = json.loads(table.schema.metadata[b"geo_atlas"])
+    assert (described["model"], described["logit_scale"], described["organism"]) == (model.hash, 5.0, "human")
+    assert described["texts"] == {"liver": "liver", "heart": "heart"}
+
+
+def test_repeated_rows_and_blocks_are_all_written(tmp_path: Path, reading: Reading) -> None:
+    path = tmp_path / "scores.parquet"
+    assert write_scores(path, blocks(3), texts=texts("a", "b"), reading=reading, model_hash="m") == 6
+    table = pq.read_table(path)
+    assert table["row_id"].to_pylist() == ["r0", "same", "r1", "same", "r2", "same"]
+    assert table["a"].to_pylist() == pytest.approx([0, 0, 0.1, 0.1, 0.2, 0.2])
+    assert json.loads(table.schema.metadata[b"geo_atlas"])["score"] == "cosine"
+
+
+def test_a_failure_leaves_nothing_behind(tmp_path: Path, reading: Reading) -> None:
+    def broken() -> Iterator[ScoreBlock]:
+        yield from blocks(2)
+        raise InputError("the file ends here")
+
+    path = tmp_path / "scores.parquet"
+    with pytest.raises(InputError, match="ends here"):
+        write_scores(path, broken(), texts=texts("a", "b"), reading=reading, model_hash="m")
+    assert [one.name for one in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_file_is_replaced_only_by_force(tmp_path: Path, reading: Reading) -> None:
+    path = tmp_path / "scores.parquet"
+    path.write_text("kept")
+    with pytest.raises(InputError, match="--force"):
+        write_scores(path, blocks(1), texts=texts("a", "b"), reading=reading, model_hash="m")
+    assert path.read_text() == "kept"
+    write_scores(path, blocks(1), texts=texts("a", "b"), reading=reading, model_hash="m", force=True)
+    assert pq.read_table(path).num_rows == 2
+
+
+def test_names_that_cannot_be_written_are_refused(tmp_path: Path, reading: Reading) -> None:
+    with pytest.raises(InputError, match="row_id"):
+        write_scores(tmp_path / "s.parquet", blocks(1), texts=texts("row_id", "b"), reading=reading, model_hash="m")
+    with pytest.raises(ResourceError, match="cannot be written"):
+        write_scores(tmp_path / "no" / "s.parquet", blocks(1), texts=texts("a", "b"), reading=reading, model_hash="m")
