@@ -1,51 +1,52 @@
-"""How often "nothing matches" is said rightly and wrongly, on one release: the phrases below against its calibration.
+"""How often "nothing matches" is said rightly and wrongly: 200 phrases of biology, 200 of everything else.
 
-Run: python -m benchmarks.abstention --home HOME [--release NAME]
+Run: python -m benchmarks.abstention --home HOME [--release NAME], or --starter DIR for the samples of a starter folder.
 
-None of the off-topic phrases below is among those the release was calibrated with.
+The phrases, ``benchmarks/abstention_phrases.tsv``, were written before anything was measured on them. None of them is among
+those that calibrate a release.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from atlas.model.joint import JointModel
 from atlas.release import Home, Release
-from atlas.vectors.calibration import Calibration, subjects
+from atlas.vectors.calibration import Calibration, subjects, unit_rows
 from atlas.vectors.faiss_index import open_index
+from atlas.vectors.index import ExactIndex, VectorIndex
 from atlas.vectors.store import VectorStore
 from atlas.vocabulary import background_phrases
+from indexer.rebuild_starter import calibrate_starter
 
-MEASURED = """cardiomyopathy, dilated cardiomyopathy, heart, tuberculosis, whole blood, liver, brain, colorectal cancer, lung,
-pancreatic islets, uveal melanoma, adrenocortical carcinoma, SARS-CoV-2 infection, breast cancer, T cells, autism"""
-BIOMEDICAL = """glioblastoma, hepatocellular carcinoma, cirrhosis, kidney, renal cell carcinoma, skin, psoriasis, melanoma,
-monocytes, neutrophils, B cell lymphoma, leukemia, bone marrow, prostate cancer, muscle, adipose tissue, fetal
-brain, macrophages stimulated with LPS, interferon response, sepsis, Crohn's disease, ulcerative colitis, type 2
-diabetes, beta cells, embryonic stem cells, iPSC-derived neurons, Alzheimer's disease, schizophrenia, cerebellum,
-hippocampus, retina, testis, ovary, placenta, thyroid, spleen, lymph node, CD8 T cell exhaustion, natural killer
-cells, plasmacytoid dendritic cells, epithelial mesenchymal transition, hypoxia, oxidative phosphorylation, MYC
-targets, cell cycle, fibrosis, endothelial cells, smooth muscle, asthma, cystic fibrosis, influenza, HIV infection,
-malaria, rheumatoid arthritis, systemic lupus erythematosus, multiple sclerosis, aortic aneurysm, heart failure,
-hypertrophic cardiomyopathy, cholangiocarcinoma, TP53, EGFR, HeLa, MCF7, HEK293, pregnancy, ageing, smoking,
-chemotherapy, knockdown of BRD4"""
-OFF_TOPIC = """asdfghjkl, qwertz uiop, best pizza in town, quarterly tax report, how do I change a tyre, football world cup final,
-lorem ipsum dolor sit amet, the cat sat on the mat, used car dealership, python list comprehension, kitchen
-renovation ideas, xkcd comic strip, cheap flights to Rome, presidential election, stock exchange, weather tomorrow,
-Shakespeare sonnet, medieval cathedral architecture, train from Paris to Berlin, learn to play the guitar, wedding
-invitation wording, zzzzzz, hello world, what time is it, bitcoin price, climate treaty negotiation, ancient Roman
-coins, mountain bike trail, electric car battery range, jazz piano, blorf snagel, my neighbour's dog barks,
-chocolate cake recipe, tallest building in the world, supreme court ruling, Star Wars spaceship, teach me German,
-roof insulation, lawn fertiliser, spaghetti carbonara, Beethoven symphony, moon landing, steam locomotive, income
-inequality, yoga class schedule, microwave oven manual, space telescope, royal family gossip, origami crane,
-1234567890, a, !!!, the, I would like to order a coffee please, plumber near me, purple monkey dishwasher, supply
-chain logistics, Excel pivot table, knitting pattern, sunscreen"""
+PHRASES = Path(__file__).with_name("abstention_phrases.tsv")
+QUANTILES = (0.9, 0.95, 0.97, 0.99)
 
 
-def split(phrases: str) -> list[str]:
-    return [phrase.strip() for phrase in phrases.replace("\n", " ").split(",")]
+@dataclass(frozen=True)
+class Measured:
+    """Of each phrase: its kind and group, whether nothing matches, the percentile of its best hit, and the signals."""
+
+    phrases: list[dict[str, str]]
+    silent: np.ndarray
+    best: np.ndarray
+    signals: dict[str, np.ndarray]
+
+    def of(self, kind: str) -> np.ndarray:
+        """Return which phrases are of a kind."""
+        return np.array([phrase["kind"] == kind for phrase in self.phrases])
+
+
+def read_phrases(path: Path = PHRASES) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as handle:
+        return list(csv.DictReader(handle, delimiter="\t"))
 
 
 def auc(positive: np.ndarray, negative: np.ndarray) -> float:
@@ -54,43 +55,94 @@ def auc(positive: np.ndarray, negative: np.ndarray) -> float:
     return float((wins + 0.5 * ties).mean())
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--home", type=Path, required=True)
-    parser.add_argument("--release")
-    asked = parser.parse_args()
-    release = Release.open(Home(asked.home), asked.release)
-    model = JointModel.load(release.path("model"))
-    calibration = Calibration.load(release.path("calibration.json"))
-    with VectorStore.open(release.path("vectors.npy")) as store:
-        index = open_index(release.path("index"), store)
-        print(f"Release {release.name}: {store.n} samples, calibrated with {calibration.table.n_phrases} phrases\n")
-        print("| phrases | n | nothing matches | median percentile of the best hit | which |\n|---|---|---|---|---|")
-        signals: dict[str, dict[str, np.ndarray]] = {}
-        for name, phrases in (("measured", MEASURED), ("biomedical", BIOMEDICAL), ("off-topic", OFF_TOPIC)):
-            texts = split(phrases)
-            vectors = model.embed_texts(texts)
-            silent = [calibration.no_match(vector, index=index) for vector in vectors]
-            hits = index.search(vectors, 100)
-            best = [
-                calibration.percentile(scores[:1], kind="text", rows=rows[:1])[0]
-                for scores, rows in zip(hits.scores, hits.rows, strict=True)
-            ]
-            odd = [text for text, flag in zip(texts, silent, strict=True) if flag != (name == "off-topic")]
-            print(f"| {name} | {len(texts)} | {sum(silent)} | {np.median(best):.1f} | {', '.join(odd) or 'none'} |")
-            response = (hits.scores - calibration.mean[hits.rows]) / calibration.deviation[hits.rows]
-            signals[name] = {
-                "best cosine": hits.scores[:, 0],
-                "response": response.max(axis=1),
-                "subject": subjects(vectors, calibration.term_vectors),
-            }
-    print("\n| signal | AUC measured against off-topic | AUC biomedical against off-topic |\n|---|---|---|")
-    for signal in ("best cosine", "response", "subject"):
-        off = signals["off-topic"][signal]
-        print(
-            f"| {signal} | {auc(signals['measured'][signal], off):.3f} | {auc(signals['biomedical'][signal], off):.3f} |"
+def share(flags: np.ndarray) -> str:
+    """Return a share in percent with its Wilson 95 % interval."""
+    n, p, z = len(flags), float(flags.mean()), 1.96
+    middle, half = p + z * z / (2 * n), z * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    low, high = (middle - half) / (1 + z * z / n), (middle + half) / (1 + z * z / n)
+    return f"{100 * p:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def measure(model: JointModel, calibration: Calibration, index: VectorIndex) -> Measured:
+    phrases = read_phrases()
+    raw = model.embed_raw_texts([phrase["phrase"] for phrase in phrases])
+    vectors = model.text_head(raw)
+    silent = [calibration.no_match(v, raw=r, index=index) for v, r in zip(vectors, raw, strict=True)]
+    hits = index.search(vectors, 100)
+    best = [
+        calibration.percentile(scores[:1], kind="text", rows=rows[:1])[0]
+        for scores, rows in zip(hits.scores, hits.rows, strict=True)
+    ]
+    response = (hits.scores - calibration.mean[hits.rows]) / calibration.deviation[hits.rows]
+    signals = {
+        "best cosine": hits.scores[:, 0],
+        "response": response.max(axis=1),
+        "subject": subjects(raw, unit_rows(calibration.vocabulary.vectors())),
+    }
+    return Measured(phrases, np.array(silent), np.array(best), signals)
+
+
+def groups_table(found: Measured) -> str:
+    lines = ["| kind | group | n | nothing matches | wrong |", "|---|---|---|---|---|"]
+    for kind, group in dict.fromkeys((phrase["kind"], phrase["group"]) for phrase in found.phrases):
+        rows = [i for i, phrase in enumerate(found.phrases) if (phrase["kind"], phrase["group"]) == (kind, group)]
+        wrong = [found.phrases[i]["phrase"] for i in rows if found.silent[i] != (kind == "off-topic")]
+        lines.append(
+            f"| {kind} | {group} | {len(rows)} | {found.silent[rows].sum()} | {', '.join(wrong).replace('|', '/') or 'none'} |"
         )
-    print(f"\nCalibration phrases among the off-topic ones: {len(set(split(OFF_TOPIC)) & set(background_phrases()))}")
+    return "\n".join(lines)
+
+
+def signals_table(found: Measured, calibration: Calibration) -> str:
+    """Return what each signal alone would do if it were cut at a quantile of the phrases that calibrate."""
+    null = {"response": calibration.table.responses, "subject": calibration.table.subjects}
+    columns = [f"cut at {100 * q:g} %: false matches, kept" for q in QUANTILES]
+    lines = [f"| signal | AUC | {' | '.join(columns)} |", "|---|---|" + "---|" * len(columns)]
+    off, on = found.of("off-topic"), found.of("biology")
+    for name, values in found.signals.items():
+        cuts = [np.quantile(null[name], q) for q in QUANTILES] if null.get(name) else []
+        cells = [f"{100 * (values[off] > cut).mean():.1f} %, {100 * (values[on] > cut).mean():.1f} %" for cut in cuts]
+        cells = cells or ["-"] * len(QUANTILES)
+        lines.append(f"| {name} | {auc(values[on], values[off]):.3f} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+@contextmanager
+def opened(asked: argparse.Namespace) -> Iterator[tuple[str, JointModel, Calibration, VectorIndex]]:
+    if asked.starter is not None:
+        model = JointModel.load(asked.starter / "model")
+        with VectorStore.open(asked.starter / "vectors.npy") as store:
+            yield "starter", model, calibrate_starter(asked.starter, model, store), ExactIndex(store)
+        return
+    release = Release.open(Home(asked.home), asked.release)
+    with VectorStore.open(release.path("vectors.npy")) as store:
+        model = JointModel.load(release.path("model"))
+        calibration = Calibration.load(release.path("calibration.json"))
+        yield release.name, model, calibration, open_index(release.path("index"), store)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    place = parser.add_mutually_exclusive_group(required=True)
+    place.add_argument("--home", type=Path)
+    place.add_argument("--starter", type=Path)
+    parser.add_argument("--release")
+    asked = parser.parse_args(arguments)
+    with opened(asked) as (name, model, calibration, index):
+        found = measure(model, calibration, index)
+    off, on = found.of("off-topic"), found.of("biology")
+    table = calibration.table
+    print(
+        f"Release {name}: {len(calibration.mean)} samples, calibrated with {table.n_phrases} phrases; nothing matches below the "
+        f"{100 * table.subject_quantile:g} % quantile of their subjects or the {100 * table.response_quantile:g} % quantile of "
+        f"their responses. False matches: {share(~found.silent[off])} of {off.sum()}; kept: {share(~found.silent[on])} of "
+        f"{on.sum()}. Median percentile of the best hit: {np.median(found.best[on]):.1f} and {np.median(found.best[off]):.1f}.\n"
+    )
+    print(groups_table(found), signals_table(found, calibration), sep="\n\n")
+    shared = {phrase["phrase"].casefold() for phrase in found.phrases} & {
+        one.casefold() for one in background_phrases()
+    }
+    print(f"\nCalibration phrases among them: {len(shared)}")
 
 
 if __name__ == "__main__":

@@ -151,7 +151,8 @@ def _split(training: Mapping[str, Any] | None) -> str:
         "## Split\n\n"
         f"Preset `{preset['name']}`, seed {training['seed']}, {training['n_steps']:,} steps. Studies, donors and near-equal "
         f"captions are dealt as blocks{f' ({blocks:,})' if blocks else ''}; {held} studies were held out of these weights. The "
-        "numbers below are of models made by the same recipe without the studies and libraries they are measured on, unless marked.\n"
+        "numbers below are of models made by the same recipe without the studies and libraries they are measured on, unless "
+        "marked.\n"
     )
 
 

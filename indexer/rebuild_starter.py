@@ -24,7 +24,7 @@ from atlas.model.joint import JointModel
 from atlas.model.text_cache import FOLDER, embed_raw_terms, embed_terms
 from atlas.release import Release
 from atlas.settings import Settings
-from atlas.vectors.calibration import calibrate, random_pairs
+from atlas.vectors.calibration import Calibration, calibrate, random_pairs
 from atlas.vectors.index import ExactIndex
 from atlas.vectors.model_null import FILE, ModelNull
 from atlas.vectors.store import VectorStore
@@ -83,27 +83,32 @@ def rebuild_starter(
 
 def measure_null(starter: Path) -> ModelNull:
     """Return how the scores of a starter's model look for phrases and samples that have nothing to do with each other."""
-    model, caches = JointModel.load(starter / "model"), (starter / FOLDER,)
-    phrases = background_phrases()
-    raw = embed_raw_terms(model, phrases).vectors().astype(np.float32)
-    texts = packaged_texts()
+    model, texts = JointModel.load(starter / "model"), packaged_texts()
+    with VectorStore.open(starter / "vectors.npy") as store:
+        calibration = calibrate_starter(starter, model, store)
+        rng = np.random.default_rng(SEED)
+        terms = embed_terms(model, texts, caches=(starter / FOLDER,))[rng.integers(0, len(texts), N_PAIRS)]
+        samples = store.rows(rng.integers(0, store.n, N_PAIRS))
+        scores = np.einsum("ij,ij->i", terms.astype(np.float32), samples)
+    return ModelNull.measure(
+        calibration, model_hash=model.hash, phrases=model.embed_texts(background_phrases()), scores=scores
+    )
+
+
+def calibrate_starter(starter: Path, model: JointModel, store: VectorStore) -> Calibration:
+    """Calibrate scores over the samples of a starter alone, as a release of them would be."""
+    raw = model.embed_raw_texts(background_phrases())
     series = pq.read_table(starter / "samples.parquet", columns=["series_ids"])["series_ids"].to_pylist()
     pairs, across = random_pairs(series, n_pairs=N_PAIRS, seed=SEED)
-    with VectorStore.open(starter / "vectors.npy") as store:
-        calibration = calibrate(
-            store,
-            ExactIndex(store),
-            phrases=model.text_head(raw),
-            raw_phrases=raw,
-            vocabulary=embed_raw_terms(model, texts, caches=caches),
-            pairs=pairs,
-            pairs_across_series=across,
-        )
-        rng = np.random.default_rng(SEED)
-        terms = embed_terms(model, texts, caches=caches)[rng.integers(0, len(texts), N_PAIRS)].astype(np.float32)
-        samples = store.rows(rng.integers(0, store.n, N_PAIRS))
-        scores = np.einsum("ij,ij->i", terms, samples)
-    return ModelNull.measure(calibration, model_hash=model.hash, phrases=model.text_head(raw), scores=scores)
+    return calibrate(
+        store,
+        ExactIndex(store),
+        phrases=model.text_head(raw),
+        raw_phrases=raw,
+        vocabulary=embed_raw_terms(model, packaged_texts(), caches=(starter / FOLDER,)),
+        pairs=pairs,
+        pairs_across_series=across,
+    )
 
 
 def _copy_model(source: Path, target: Path) -> None:
