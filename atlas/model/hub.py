@@ -25,7 +25,6 @@ from atlas.model.published import PublishedFile
 logger = logging.getLogger(__name__)
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
-_CHUNK = 1 << 20
 _RETRIED_STATUS = frozenset({408, 425, 429})
 _ADVICE = (
     "Try again later: what has arrived is kept. Without a network, copy the folder and use: geo-atlas model import DIR"
@@ -191,7 +190,7 @@ def _append(
     total = start
     with part.open("r+b" if start else "wb") as stream:
         stream.seek(start)
-        for chunk in response.iter_bytes(_CHUNK):
+        for chunk in response.iter_bytes():
             total += len(chunk)
             if file.n_bytes is not None and total > file.n_bytes:
                 raise _wrong(file, f"more than {file.n_bytes:,} bytes", expected=f"{file.n_bytes:,} bytes")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -151,7 +152,9 @@ def _convert_weights(source: Path, out: Path) -> None:
     from safetensors.torch import save_file
 
     try:
-        state = torch.load(source, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # its doubts about old or forged files; they are refused or checked below
+            state = torch.load(source, map_location="cpu", weights_only=True)
     except (
         UnpicklingError,
         RuntimeError,
@@ -162,8 +165,9 @@ def _convert_weights(source: Path, out: Path) -> None:
         AttributeError,
         IndexError,
     ) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise ArtifactError(
-            f"{source} is no file of plain tensors ({str(error).splitlines()[0][:200]}). Nothing in it was run. "
+            f"{source} is no file of plain tensors ({reason}). Nothing in it was run. "
             "Download it again, or give a folder with model.safetensors.",
             kind="corrupt",
             details={"path": str(source)},
