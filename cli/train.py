@@ -51,6 +51,9 @@ def train(
     max_steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps (default: the preset's).")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of all that is drawn (default: the preset's).")] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda (default: a GPU if there is one).")] = None,
+    features: Annotated[
+        Path | None, typer.Option(help="Folder of kept features, which runs may share (default: in --out).")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     as_json: options.Json = False,
 ) -> None:
@@ -85,7 +88,7 @@ def train(
     )
     report = run(
         told, sources, out=out, rows=rows, base=base, resume=resume, max_steps=max_steps, device=device,
-        progress=RichProgress(),
+        features=features, progress=RichProgress(),
     )  # fmt: skip
     if as_json:
         print_json({**dataclasses.asdict(report), "model": str(report.model)})

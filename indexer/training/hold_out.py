@@ -1,7 +1,7 @@
-"""Which items are learned from, which choose the checkpoint, and which are not touched at all: whole blocks each time.
+"""Three parts of the data: learned from, choosing the checkpoint, and not touched at all; whole blocks each time.
 
-In: sources. Out: :class:`Rows`. Blocks are those of ``indexer.training.blocking``: studies, donors and near-equal texts stay
-together, across sources.
+Blocks (study, donor, shared sample, nearly equal text) are dealt to folds. A run must not choose its checkpoint by the fold it is
+measured on, so of the rest some blocks are set apart for that choice. Gene sets follow the studies they were made from.
 """
 
 from __future__ import annotations
@@ -10,15 +10,23 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from indexer.training.blocking import block_items
+from atlas.errors import ConfigError
+from indexer.training.blocking import STUDY, block_items, folds
 from indexer.training.record import Rows
 from indexer.training.sources.source import PairSource
+from indexer.training.split import Embed, representatives
 
-_LARGEST_SHARE = 0.25  # of the pool that one block may take
+_LARGEST_SHARE = 0.25  # of the validation set that one block may take
+_MOST = 0.1  # of the items that may choose the checkpoint
 
 
 def split_rows(
-    sources: Sequence[PairSource], *, fold: tuple[int, int] | None = None, n_validation: int = 1000, seed: int = 0
+    sources: Sequence[PairSource],
+    *,
+    fold: tuple[int, int] | None = None,
+    n_validation: int = 100,
+    seed: int = 0,
+    embed: Embed | None = None,
 ) -> Rows:
     """Split the items of all sources by blocks.
 
@@ -29,60 +37,84 @@ def split_rows(
     fold
         ``(k, n)``: the k-th (from 1) of n folds is left out altogether, for a measurement after the run.
     n_validation
-        About how many items choose the checkpoint; never more than a tenth of them.
+        Size of the set that chooses the checkpoint: one text a cluster of captions. 0: nothing is set apart for it.
     seed
         Of folds and validation.
+    embed
+        Texts to unit vectors, for the clusters; default: the packaged MiniLM.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such fold.
     """
+    if fold is not None and not 1 <= fold[0] <= fold[1]:
+        raise ConfigError(f"There is no fold {fold[0]} of {fold[1]}; expected 1 to {fold[1]}.")
     blocking = block_items(sources)
-    names = np.unique(np.concatenate(blocking.blocks)) if sources else np.zeros(0, dtype=str)
-    folds = _folds(names, n_folds=fold[1], seed=seed) if fold is not None else np.zeros(len(names), dtype=np.int64)
-    untouched = {str(name) for name in names[folds == (fold[0] - 1 if fold is not None else -1)]}
-    kept = [np.flatnonzero(~np.isin(blocks, list(untouched))) for blocks in blocking.blocks]
-    n_kept = sum(len(rows) for rows in kept)
-    chosen = _validation(
-        [blocks[rows] for blocks, rows in zip(blocking.blocks, kept, strict=True)],
-        n_items=min(n_validation, n_kept // 10),
-        seed=seed,
-    )
-    validation = [rows[np.isin(blocks[rows], list(chosen))] for blocks, rows in zip(blocking.blocks, kept, strict=True)]
-    train = [np.setdiff1d(rows, held, assume_unique=True) for rows, held in zip(kept, validation, strict=True)]
-    studies = sorted({study for name in untouched for study in _studies(name, blocking.joined_studies)})
+    dealt = [n for n, source in enumerate(sources) if source.kind != "genesets"] or list(range(len(sources)))
+    names = np.concatenate([blocking.blocks[n] for n in dealt])
+    apart = np.zeros(0, dtype=names.dtype)
+    if fold is not None:
+        apart = np.unique(names[folds(names, n_folds=fold[1], seed=seed) == fold[0] - 1])
+    rest = names[~np.isin(names, apart)]
+    choosing = _some_blocks(rest, n_items=min(3 * n_validation, int(_MOST * rest.size)), seed=seed)
+    validation = [
+        np.flatnonzero(np.isin(blocks, choosing)) if n in dealt else np.zeros(0, dtype=np.int64)
+        for n, blocks in enumerate(blocking.blocks)
+    ]
+    train = [np.flatnonzero(~np.isin(blocks, apart) & ~np.isin(blocks, choosing)) for blocks in blocking.blocks]
     report = {
         "fold": None if fold is None else {"k": fold[0], "n": fold[1]},
         "n_blocks": blocking.n_blocks,
         "n_near_duplicates": blocking.n_near_duplicates,
-        "joined_studies": [list(joined) for joined in blocking.joined_studies],
-        "largest_blocks": [[name, n] for name, n in blocking.largest],
-        "held_out_blocks": sorted(untouched),
-        "validation_blocks": sorted(chosen),
-        "held_out_studies": studies,
+        "largest_blocks": [list(block) for block in blocking.largest],
+        "joined_studies": [list(studies) for studies in blocking.joined_studies],
+        "held_out_studies": _studies(sources, blocking.blocks, apart),
+        "validation_studies": _studies(sources, blocking.blocks, choosing),
     }
-    return Rows(train, validation, report)
+    return Rows(train, _distinct(sources, validation, n=n_validation, embed=embed), report)
 
 
-def _folds(names: np.ndarray, *, n_folds: int, seed: int) -> np.ndarray:
-    """Return the fold of each block, folds of nearly equal numbers of blocks."""
-    folds = np.empty(len(names), dtype=np.int64)
-    folds[np.random.default_rng((seed, n_folds)).permutation(len(names))] = np.arange(len(names)) % n_folds
-    return folds
+def _some_blocks(names: np.ndarray, *, n_items: int, seed: int) -> np.ndarray:
+    """Return random blocks that hold about ``n_items``; giants are passed over, for they are worth more in training."""
+    blocks, counts = np.unique(names, return_counts=True)
+    limit = max(_LARGEST_SHARE * n_items, float(np.median(counts)) if len(counts) else 0.0)
+    chosen, taken = [], 0
+    for i in np.random.default_rng((seed, 1)).permutation(len(blocks)):
+        if taken >= n_items:
+            break
+        if counts[i] <= limit:
+            chosen.append(blocks[i])
+            taken += int(counts[i])
+    return np.array(sorted(chosen), dtype=names.dtype)
 
 
-def _validation(blocks: Sequence[np.ndarray], *, n_items: int, seed: int) -> set[str]:
-    """Return random blocks of each source in proportion, until they hold about ``n_items``; giants are passed over."""
-    chosen: set[str] = set()
-    total = sum(len(part) for part in blocks)
-    for number, part in enumerate(blocks):
-        names, counts = np.unique(part, return_counts=True)
-        wanted = n_items * len(part) / max(total, 1)
-        taken = float(counts[np.isin(names, list(chosen))].sum())
-        for i in np.random.default_rng((seed, number, 1)).permutation(len(names)):
-            if taken >= wanted or len(names) < 2:
-                break
-            if counts[i] <= max(_LARGEST_SHARE * wanted, 1) and str(names[i]) not in chosen:
-                chosen.add(str(names[i]))
-                taken += float(counts[i])
-    return chosen
+def _distinct(
+    sources: Sequence[PairSource], rows: Sequence[np.ndarray], *, n: int, embed: Embed | None
+) -> tuple[np.ndarray, ...]:
+    """Keep one row a cluster of captions."""
+    places = [(number, int(row)) for number, kept in enumerate(rows) for row in kept]
+    texts = [sources[number].captions(row)[0] for number, row in places]
+    kept = [places[i] for i in representatives(texts, n=n, embed=embed or _minilm)] if places and n else []
+    return tuple(
+        np.array([row for mine, row in kept if mine == number], dtype=np.int64) for number in range(len(sources))
+    )
 
 
-def _studies(block: str, joined: Sequence[Sequence[str]]) -> tuple[str, ...]:
-    return next((tuple(names) for names in joined if names[0] == block), (block,))
+def _minilm(texts: Sequence[str]) -> np.ndarray:
+    from atlas.model.text_tower import MiniLmTower
+
+    return MiniLmTower().embed(texts)
+
+
+def _studies(sources: Sequence[PairSource], blocks: Sequence[np.ndarray], names: np.ndarray) -> list[str]:
+    """Return the studies of all items in the blocks ``names``."""
+    inside = [np.isin(mine, names) for mine in blocks]
+    return sorted(
+        {
+            link.removeprefix(STUDY)
+            for source, mask in zip(sources, inside, strict=True)
+            for row, link in source.links()
+            if mask[row] and link.startswith(STUDY)
+        }
+    )

@@ -7,6 +7,7 @@ cut into chunks), ``forward`` makes ``(n, dim)`` features. A head turns features
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,6 +18,8 @@ from torch.nn import functional
 from atlas.expression.align import AlignedExpression
 from atlas.model.config import Pooling
 from atlas.model.encoding import pool
+from atlas.model.quantised import Int8Rows
+from atlas.model.text_heads import Memory
 from atlas.texts import valid_utf8
 from indexer.training.sources.source import GeneWeightSource, PairSource, RowRandom, Rows
 
@@ -69,7 +72,7 @@ class GeneTableModule(nn.Module):
         self.locked = False
         self.fingerprint = fingerprint
         self._rows_of_genes = rows_of_genes
-        self._weigh = weigh
+        self.weigh = weigh
 
     @property
     def dim(self) -> int:
@@ -85,7 +88,7 @@ class GeneTableModule(nn.Module):
         if isinstance(source, GeneWeightSource):
             weights = source.gene_weights(rows, rng=rng)
         else:
-            weights = self._weigh(source.expression(rows, rng=rng))
+            weights = self.weigh(source.expression(rows, rng=rng))
         return [self._on_table(row) for row in weights]
 
     def collate(self, rows: Sequence[np.ndarray]) -> dict[str, Tensor]:
@@ -146,9 +149,10 @@ class TextModule(nn.Module):
         self.adapted = adapted
 
     def tunable(self) -> Iterator[nn.Parameter]:
-        """Yield the adapters' parameters if there are any, else all."""
+        """Yield the adapters' parameters if there are any, else all that the pooling uses."""
         for name, parameter in self.encoder.named_parameters():
-            if not self.adapted or "lora_" in name:
+            used = self._pooling == "pooler" or not name.startswith("pooler.")
+            if "lora_" in name if self.adapted else used:
                 yield parameter
 
     def collate(self, texts: Sequence[str]) -> dict[str, Tensor]:
@@ -185,51 +189,57 @@ class MemoryModule(nn.Module):
 
     Parameters
     ----------
-    keys
-        ``(n_terms, key_dim)`` unit vectors of the sets' names; fixed.
-    values
-        ``(n_terms, dim)`` vectors of the sets.
-    n_neighbours, temperature
-        As in the model's configuration.
-    projection
-        ``(text_dim, key_dim)`` to start from; ``None``: texts meet the keys as they are.
+    memory
+        The head to start from.
+    projected
+        Learn a matrix before the keys, from the head's own or from the identity.
     dropout
         Chance, in training, that a set is out of sight for a text: what is learned must not hang on one name.
     """
 
-    def __init__(
-        self,
-        keys: np.ndarray,
-        values: np.ndarray,
-        *,
-        n_neighbours: int,
-        temperature: float,
-        projection: np.ndarray | None = None,
-        dropout: float = 0.0,
-    ) -> None:
+    def __init__(self, memory: Memory, *, projected: bool = True, dropout: float = 0.0) -> None:
         super().__init__()
+        keys = torch.tensor(memory.keys.vectors(), dtype=torch.float32)
         self.keys: Tensor
-        self.register_buffer(
-            "keys", functional.normalize(torch.tensor(keys, dtype=torch.float32), dim=-1), persistent=False
-        )
-        self.values = nn.Parameter(torch.tensor(values, dtype=torch.float32))
-        self.projection = None if projection is None else nn.Parameter(torch.tensor(projection, dtype=torch.float32))
-        self.n_neighbours = n_neighbours
-        self.temperature = temperature
-        self.dropout = dropout
+        self.register_buffer("keys", functional.normalize(keys, dim=-1), persistent=False)
+        self.values = nn.Parameter(torch.tensor(memory.values.vectors(), dtype=torch.float32))
+        start = memory.projection
+        if start is None and projected:
+            start = np.eye(keys.shape[1], dtype=np.float32)
+        self.projection = None if start is None else nn.Parameter(torch.tensor(start, dtype=torch.float32))
+        groups = np.zeros(len(keys), dtype=np.uint8) if memory.groups is None else memory.groups
+        self._members = [torch.from_numpy(rows) for rows in (np.flatnonzero(groups == g) for g in (0, 1)) if rows.size]
+        self._memory = memory
+        self._dropout = dropout
+
+    def at_rest(self) -> Memory:
+        """Return the head with what was learned."""
+        projection = None if self.projection is None else self.projection.detach().cpu().numpy()
+        values = Int8Rows.from_vectors(self.values.detach().cpu().numpy())
+        return replace(self._memory, values=values, projection=projection)
 
     def forward(self, features: Tensor) -> Tensor:
         """Return ``(n, dim)``, L2-normalised."""
         queries = features if self.projection is None else features @ self.projection
         cosines = functional.normalize(queries, dim=-1) @ self.keys.T
-        if self.training and self.dropout:
-            cosines = cosines.masked_fill(torch.rand_like(cosines) < self.dropout, -2.0)
-        nearest = cosines.topk(min(self.n_neighbours, self.keys.shape[0]), dim=1)
-        shares = torch.softmax(nearest.values / self.temperature, dim=1)
-        mixed = functional.embedding_bag(
-            nearest.indices, self.values, per_sample_weights=shares.to(self.values.dtype), mode="sum"
-        )
+        if self.training and self._dropout:
+            cosines = cosines.masked_fill(torch.rand_like(cosines) < self._dropout, -2.0)
+        parts = [self._attend(cosines, terms.to(cosines.device)) for terms in self._members]
+        mixed, best = parts[0]
+        gate = self._memory.gate
+        if gate is not None and len(parts) == 2:
+            ahead = parts[1][1] - best
+            mixed = mixed + gate.weight * torch.sigmoid((ahead - gate.offset) / gate.slope)[:, None] * parts[1][0]
         return functional.normalize(mixed, dim=-1)
+
+    def _attend(self, cosines: Tensor, terms: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the mixture of the nearest of ``terms``, ``(n, dim)``, and their best cosine, ``(n,)``."""
+        nearest = cosines[:, terms].topk(min(self._memory.n_neighbours, len(terms)), dim=1)
+        shares = torch.softmax(nearest.values / self._memory.temperature, dim=1)
+        mixed = functional.embedding_bag(
+            terms[nearest.indices], self.values, per_sample_weights=shares.to(self.values.dtype), mode="sum"
+        )
+        return mixed, nearest.values[:, 0]
 
 
 class UnitLength(nn.Module):

@@ -142,7 +142,7 @@ class SamplingSpec(_Strict):
 class ValidationSpec(_Strict):
     """How the best checkpoint is found."""
 
-    n_items: int = Field(1000, ge=2)  # largest pool of held-out pairs
+    n_items: int = Field(100, ge=0)  # held-out pairs of distinct texts; 0: none, and the last checkpoint is the model
     times: int = Field(10, ge=1)  # evaluations in a run
     choose_by: str = "text_to_transcriptome_R@10"
 

@@ -85,6 +85,7 @@ def train(
     max_steps: int | None = None,
     device: str | None = None,
     save_every: int | None = None,
+    features: Path | None = None,
     progress: Progress = silent_progress,
 ) -> TrainingReport:
     """Train and write a model folder.
@@ -109,6 +110,8 @@ def train(
         ``cpu`` or ``cuda``; default: a GPU if there is one.
     save_every
         Steps between checkpoints; default: as often as the preset evaluates.
+    features
+        Folder of kept features of locked towers, which runs may share; default: ``out/features``.
     progress
         Draws a bar.
 
@@ -132,7 +135,7 @@ def train(
     ).enter(resume=resume, first=_is_first())
     set_seed(preset.seed)
     model = build(preset, base)
-    batches = _batches(preset, sources, model=model, out=out)
+    batches = _batches(preset, sources, model=model, features=features or out / "features")
     held_out = HeldOut(
         batches,
         rows=rows.validation,
@@ -177,13 +180,15 @@ def _order(
     return sampler, n_steps
 
 
-def _batches(preset: Preset, sources: Sequence[tuple[PairSource, float]], *, model: TwoTowers, out: Path) -> Batches:
+def _batches(
+    preset: Preset, sources: Sequence[tuple[PairSource, float]], *, model: TwoTowers, features: Path
+) -> Batches:
     """Return what makes batches; features of a locked encoder are kept, those of a gene table are as quick to make."""
     caches: dict[str, FeatureCache | None] = {"transcriptome": None, "text": None}
     for name in caches:
         tower: Any = getattr(model, name)
         if tower.locked and not isinstance(tower, GeneTableModule):
-            caches[name] = FeatureCache(out / "features" / f"{name}-{tower.fingerprint[:32]}", dim=tower.dim)
+            caches[name] = FeatureCache(features / f"{name}-{tower.fingerprint[:32]}", dim=tower.dim)
     return Batches(
         [source for source, _ in sources],
         model,

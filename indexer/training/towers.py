@@ -21,7 +21,6 @@ from atlas.model.config import GeneTextConfig, LoraRecord, MemoryHead, ModelConf
 from atlas.model.encoding import quiet_transformers
 from atlas.model.gene_table import GeneTable
 from atlas.model.projection import projection_module, projection_tensors
-from atlas.model.quantised import Int8Rows
 from atlas.model.tensors import ADAPTER_PREFIX, TEXT_PREFIX, TRANSCRIPTOME_PREFIX
 from atlas.model.text_heads import Memory
 from atlas.resources import resource_path
@@ -146,12 +145,12 @@ def model_parts(model: TwoTowers, *, preset: Preset, base: Base, out: Path) -> M
     out
         Folder the model will be written to.
     """
-    text, text_tensors = _text_at_rest(model, preset=preset, base=base, out=out)
+    text, text_tensors = _text_at_rest(model, preset=preset, out=out)
     tensors = dict(text_tensors)
     statistics = base.parts.config.statistics
     if base.geneformer is None:
         transcriptome: Any = base.parts.config.transcriptome
-        table = GeneTable.from_vectors(_numpy(model.transcriptome.table), rows=base.parts.table.rows)
+        table = GeneTable.from_vectors(_numpy(model.transcriptome.table), rows=base.parts.table.rows, rescaled=True)
         tensors |= table.tensors()
         tensors |= {n: t for n, t in base.parts.tensors.items() if n.startswith("statistics_") or n == "cell_medians"}
     else:
@@ -245,39 +244,28 @@ def _adapted(encoder: Any, spec: LoraSpec) -> nn.Module:
 def _text_head(spec: TextSpec, base: Base, *, text_dim: int, dim: int) -> nn.Module:
     if spec.head == "projection":
         return projection_module(text_dim, dim)
-    head = base.parts.config.text.head
-    if not isinstance(head, MemoryHead) or base.parts.config.dim != dim or head.key_dim != base.parts.config.text.dim:
+    config = base.parts.config
+    if not isinstance(config.text.head, MemoryHead) or config.dim != dim:
         raise ArtifactError(
-            f"The head 'memory' starts from a model that has one; the one in {base.folder} has the head {head.kind!r} "
-            f"and {base.parts.config.dim} dimensions. Give another with --transcriptome, or --set text.head=projection.",
+            f"The head 'memory' starts from a model that has one; the one in {base.folder} has the head "
+            f"{config.text.head.kind!r} and {config.dim} dimensions. Give another with --transcriptome, or "
+            "--set text.head=projection.",
             kind="incompatible",
         )
-    if text_dim != base.parts.config.text.dim:
+    if text_dim != config.text.dim:
         raise ConfigError(
-            f"The names of the memory have {base.parts.config.text.dim} dimensions, the text tower {text_dim}. "
+            f"The names of the memory are read by a text tower of {config.text.dim} dimensions, this one has {text_dim}. "
             "Use the text tower the memory was made with."
         )
-    memory = Memory.read(base.parts.tensors, base.parts.config.text)
-    projection = memory.projection
-    if projection is None and spec.memory_keys:
-        projection = np.eye(text_dim, dtype=np.float32)
-    module = MemoryModule(
-        memory.keys.vectors(),
-        memory.values.vectors(),
-        n_neighbours=memory.n_neighbours,
-        temperature=memory.temperature,
-        projection=projection,
-        dropout=spec.memory_dropout,
-    )
+    memory = Memory.read(base.parts.tensors, config.text)
+    module = MemoryModule(memory, projected=spec.memory_keys, dropout=spec.memory_dropout)
     module.values.requires_grad_(spec.memory_values)
     if module.projection is not None:
         module.projection.requires_grad_(spec.memory_keys)
     return module
 
 
-def _text_at_rest(
-    model: TwoTowers, *, preset: Preset, base: Base, out: Path
-) -> tuple[TextConfig, dict[str, np.ndarray]]:
+def _text_at_rest(model: TwoTowers, *, preset: Preset, out: Path) -> tuple[TextConfig, dict[str, np.ndarray]]:
     from atlas.model.text_encoder import encoder_fingerprint
     from atlas.model.text_tower import MINILM_MAX_TOKENS
 
@@ -297,12 +285,7 @@ def _text_at_rest(
         fingerprint = encoder_fingerprint(folder, pooling=spec.pooling, max_tokens=spec.max_tokens)
     head: MemoryHead | ProjectionHead = ProjectionHead()
     if isinstance(model.text_head, MemoryModule):
-        memory = Memory.read(base.parts.tensors, base.parts.config.text)
-        learned = replace(
-            memory,
-            values=Int8Rows.from_vectors(_numpy(model.text_head.values)),
-            projection=None if model.text_head.projection is None else _numpy(model.text_head.projection),
-        )
+        learned = model.text_head.at_rest()
         head = learned.config
         tensors |= learned.tensors()
     else:
