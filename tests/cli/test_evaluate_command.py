@@ -1,0 +1,112 @@
+"""``geo-atlas evaluate ...`` and ``geo-atlas label FILE`` as a user types them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from cell_files import cells, write_cells
+from toy_model import ToyTextTower, write_toy_model
+
+from atlas.errors import AtlasError, ConfigError, InputError, NotFoundError
+from atlas.model.text_tower import TEXT_TOWERS
+from cli.main import app
+
+TRUTH = ["heart", "liver", "brain"] * 6
+Call = Callable[..., str]
+
+
+@pytest.fixture
+def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setitem(TEXT_TOWERS, "toy", ToyTextTower)
+    return write_toy_model(tmp_path / "model")
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    data = cells(TRUTH, contrast=2.0)
+    data.obs["batch"] = ["a", "b"] * 9
+    data.obs["one"] = "heart"
+    return write_cells(tmp_path / "cells.h5ad", data)
+
+
+@pytest.fixture
+def call(model: Path, capsys: pytest.CaptureFixture[str]) -> Call:
+    def run(*args: object, error: type[AtlasError] | None = None) -> str:
+        command = [*map(str, args), "--model", str(model)]
+        if error is None:
+            app(command, standalone_mode=False)
+            return capsys.readouterr().out
+        with pytest.raises(error) as caught:
+            app(command, standalone_mode=False)
+        return caught.value.message
+
+    return run
+
+
+def test_zero_shot_ends_with_one_json_object(call: Call, file: Path) -> None:
+    found = json.loads(call("evaluate", "zero-shot", file, "--json", "--draws", 20, "--seed", 4).splitlines()[-1])
+    assert {"roc_auc_macro", "accuracy", "f1_macro", "n", "n_labels"} <= set(found)
+    assert (found["n"], found["n_labels"], found["seed"]) == (18, 3, 4)
+    assert 0.5 < found["roc_auc_macro"] <= 1
+
+
+def test_zero_shot_prints_labels_figures_and_confusions(call: Call, file: Path) -> None:
+    shown = call("evaluate", "zero-shot", file, "--draws", 20, "--template", "celltype")
+    for word in ("read as", "ROC-AUC, macro", "as written", "set-centred", "Largest confusions", "liver"):
+        assert word in shown
+
+
+def test_zero_shot_says_what_is_wrong(call: Call, file: Path, tmp_path: Path) -> None:
+    assert "cell_type" in call("evaluate", "zero-shot", file, "--label", "type", error=NotFoundError)
+    assert "only the label" in call("evaluate", "zero-shot", file, "--label", "one", error=InputError)
+    assert "counts" in call("evaluate", "zero-shot", file, "--layer", "counts", error=NotFoundError)
+    assert "{x}" in call("evaluate", "zero-shot", file, "--template", "A cell", error=InputError)
+    assert "does not exist" in call("evaluate", "zero-shot", tmp_path / "no.h5ad", error=InputError)
+
+
+def test_label_writes_every_score_of_every_row(call: Call, file: Path, tmp_path: Path) -> None:
+    labels, out = tmp_path / "labels.txt", tmp_path / "scores.parquet"
+    labels.write_text("# of the toy\nliver\n\nheart\nbrain\n", encoding="utf-8")
+    shown = call("label", file, "--labels", labels, "--out", out)
+    assert "read as" in shown
+    frame = pd.read_parquet(out)
+    assert list(frame.index) == [f"c{i}" for i in range(18)]
+    assert list(frame.columns) == ["liver", "heart", "brain"]
+    assert (frame.idxmax(axis=1) == TRUTH).mean() > 0.7
+    assert frame.sum(axis=1).to_numpy() == pytest.approx(1.0)
+    assert "--force" in call("label", file, "--labels", labels, "--out", out, error=InputError)
+    answer = json.loads(call("label", file, "--labels", labels, "--out", out, "--force", "--cosine", "--json"))
+    assert (answer["n_rows"], answer["labels"]) == (18, ["liver", "heart", "brain"])
+    cosines = pd.read_parquet(out)
+    assert (cosines.idxmax(axis=1) == frame.idxmax(axis=1)).all()
+
+
+def test_label_of_a_file_needs_labels_and_out(call: Call, file: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "empty.txt"
+    empty.write_text("\n# nothing\n")
+    out = tmp_path / "s.parquet"
+    assert "--labels" in call("label", file, "--out", out, error=ConfigError)
+    assert "--labels" in call("label", file, error=ConfigError)
+    assert "no label" in call("label", file, "--labels", empty, "--out", out, error=InputError)
+    empty.write_bytes(b"\xff\xfe\x00")
+    assert "UTF-8" in call("label", file, "--labels", empty, "--out", out, error=InputError)
+    assert not out.exists()
+
+
+@pytest.mark.slow
+def test_integration_prints_scores(call: Call, file: Path) -> None:
+    pytest.importorskip("scib_metrics")
+    shown = call("evaluate", "integration", file, "--batch", "batch")
+    assert "biology, mean" in shown
+    assert "18 rows, 3 labels, 2 batches" in shown
+
+
+def test_baseline_is_name_and_folder(call: Call, tmp_path: Path) -> None:
+    message = call("evaluate", "phrases", "--data", tmp_path, "--baseline", "old", error=InputError)
+    assert "counts.h5" in message
+    asked = ("evaluate", "all", "--data", tmp_path, "--out", tmp_path / "a.md", "--baseline", "old")
+    assert "NAME=DIR" in call(*asked, error=ConfigError)
