@@ -273,6 +273,9 @@ class Builder:
     def _move_outputs(self, stage: Stage, out: Path) -> None:
         for name in stage.outputs:
             made, target = out / name, self.folder / name
+            if not made.exists() and name in getattr(stage, "optional_outputs", ()):
+                target.unlink(missing_ok=True)  # of a run with another request
+                continue
             if not made.exists():
                 raise ArtifactError(f"Stage {stage.name} did not write {name}.", kind="missing")
             if target.is_dir():

@@ -9,21 +9,27 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from atlas.expression.align import AlignedExpression
 from atlas.model.checkpoint import GENES_SCHEMA, MEMORY_SCHEMA, ModelParts, write_model
 from atlas.model.config import (
     CellRecipe,
     CentreHead,
     Gate,
+    GeneformerConfig,
     GeneTextConfig,
     ModelConfig,
+    ProjectionHead,
+    Source,
     StatisticsRecord,
     TextConfig,
     TextHeadConfig,
 )
 from atlas.model.gene_table import GeneTable
+from atlas.model.projection import projection_module, projection_tensors
 from atlas.model.quantised import Int8Rows
 from atlas.model.statistics import GeneStatistics
 from atlas.model.text_heads import Centre, Memory
+from atlas.model.transcriptome import InputKind
 
 WORDS = ("heart", "liver", "brain", "blood", "lung", "kidney", "muscle", "skin")
 
@@ -171,6 +177,44 @@ def toy_memory_parts(
         tensors["cell_medians"] = np.ones(n, np.float32)
     names = pa.table({"set": list(WORDS), "library": ["Toy"] * len(WORDS)}, schema=MEMORY_SCHEMA)
     return ModelParts(config, genes, tensors, names)
+
+
+class ToyFeatures:
+    """A transcriptome tower that is no sum over genes: features of a sample are the squares of its log values, folded."""
+
+    dim = 6
+
+    def __init__(self, *_: object, **__: object) -> None: ...
+
+    def embed(self, aligned: AlignedExpression, *, kind: InputKind = "auto") -> np.ndarray:
+        logs = np.square(np.log1p(aligned.values))
+        folded = np.resize(logs, (len(logs), -(-logs.shape[1] // self.dim) * self.dim))
+        folded[:, logs.shape[1] :] = 0
+        return np.asarray(folded.reshape(len(logs), -1, self.dim).sum(axis=1), dtype=np.float32)
+
+
+def toy_features_parts(n_human: int, *, head: bool = False) -> ModelParts:
+    """Content of a model that names the tower ``geneformer``; put :class:`ToyFeatures` in its place before embedding."""
+    parts = toy_parts(n_human)
+    dim = parts.config.dim if head else ToyFeatures.dim
+    tower = GeneformerConfig(
+        source=Source(path="nowhere"),
+        fingerprint="0" * 64,
+        vocabulary="v1",
+        dim=ToyFeatures.dim,
+        head=ProjectionHead() if head else None,
+    )
+    if head:
+        tensors = {name: parts.tensors[name] for name in ("centre", "removed")}
+        text = parts.config.text
+        tensors |= projection_tensors(projection_module(ToyFeatures.dim, dim), prefix="transcriptome_head.")
+    else:
+        words = Int8Rows.from_vectors(np.eye(ToyFeatures.dim))
+        memory = Memory(Int8Rows.from_vectors(ToyTextTower().embed(WORDS[: ToyFeatures.dim])), words, n_neighbours=2)
+        tensors, text = memory.tensors(), toy_text_config(memory.config)
+    names = pa.table({"set": WORDS[:dim], "library": ["Toy"] * dim}, schema=MEMORY_SCHEMA)
+    config = ModelConfig(dim=dim, text=text, transcriptome=tower)
+    return ModelParts(config, parts.genes, tensors, None if head else names)
 
 
 def write_toy_memory_model(folder: Path, n_human: int = 64, *, n_mouse: int = 0) -> Path:

@@ -145,13 +145,22 @@ class GeneTextConfig(_Strict):
     standardisation: Literal["rank", "z"] = "rank"  # within a bulk sample, over its measured genes
     signed: bool = False  # whether genes below their usual level weigh too, negatively
     power: float = Field(2.5, gt=0, le=8)  # weight = size of the standardised expression to this power
+    detected_only: bool = False  # whether genes that a sample does not show (value 0, or its floor) weigh nothing
     top_genes: int | None = Field(None, ge=1)  # keep only the strongest genes; null keeps all
     clip: float = Field(8.0, gt=0)  # largest standardised expression
+    usual_in_panel: float | None = Field(
+        None, gt=0
+    )  # genes' means are ranked anew among the genes measured, times this
     by_deviation: bool = True  # whether a score's distance from the gene's mean is divided by the gene's deviation
     deviation_floor: float = Field(1.0, gt=0)  # smallest deviation of a gene; 1 is the spread of all genes in a sample
     shrinkage_studies: float = Field(2.0, ge=0)  # variance is shrunk to the median as if seen in this many more studies
     min_genes: int = Field(1, ge=1)  # a sample that shares fewer measured genes with the model is refused
     cells: CellRecipe | None = None  # null: single cells are read as bulk
+
+    @property
+    def weighs_negatively(self) -> bool:
+        """Whether a gene may weigh negatively."""
+        return self.signed or (self.cells is not None and self.cells.signed)
 
 
 class GeneformerConfig(_Strict):

@@ -13,7 +13,7 @@ import numpy as np
 from atlas.expression.log import linear_values, log_row
 from atlas.expression.units import Unit
 from atlas.model.config import CellRecipe, GeneTextConfig
-from atlas.model.statistics import GeneStatistics, standardise
+from atlas.model.statistics import GeneStatistics, normal_scores, standardise
 from atlas.model.transcriptome import InputKind
 
 
@@ -73,9 +73,19 @@ class GeneScorer:
             return last[1]
         genes = np.flatnonzero(measured)
         known = np.flatnonzero(self._medians[genes] > 0.0)
-        panel = Panel(genes, self._usual[genes], self._spread[genes], self._medians[genes[known]], known)
+        panel = Panel(genes, self._usual_among(genes), self._spread[genes], self._medians[genes[known]], known)
         self._last = (np.array(measured), panel)
         return panel
+
+    def _usual_among(self, genes: np.ndarray) -> np.ndarray:
+        """Return the usual levels of ``genes`` when these are all that was measured."""
+        factor, usual = self._config.usual_in_panel, self._usual[genes]
+        if factor is not None:
+            # Scores are ranks among the measured genes; in a panel of active genes these are other ranks than among all.
+            known = np.flatnonzero(np.isfinite(self._spread[genes]))
+            if known.size:
+                usual[known] = normal_scores(usual[known]) * factor
+        return usual
 
     def weights(self, values: np.ndarray, panel: Panel, *, unit: Unit, kind: InputKind = "auto") -> np.ndarray:
         """Return the ``(m,)`` float64 weights of the panel's genes in one sample.
@@ -99,6 +109,8 @@ class GeneScorer:
         config = self._config
         scores = (standardise(log_values, kind=config.standardisation) - panel.usual) / panel.spread
         weights = _sized(scores, signed=config.signed, power=config.power, clip=config.clip)
+        if config.detected_only:
+            weights[log_values <= 0.0] = 0.0
         top = config.top_genes
         if top is not None and np.count_nonzero(weights) > top:
             weights[np.argsort(-np.abs(weights), kind="stable")[top:]] = 0.0

@@ -31,8 +31,14 @@ class GeneTable:
     rows: np.ndarray | None = None
 
     @classmethod
-    def from_vectors(cls, vectors: np.ndarray, *, rows: np.ndarray | None = None) -> GeneTable:
-        """Quantise ``(n_rows, dim)`` vectors."""
+    def from_vectors(cls, vectors: np.ndarray, *, rows: np.ndarray | None = None, rescaled: bool = False) -> GeneTable:
+        """Quantise ``(n_rows, dim)`` vectors.
+
+        ``rescaled`` divides them all by their mean length: samples' vectors stay the same, and the weights of genes, over the
+        length of a sample's sum, are then of a size that half precision keeps.
+        """
+        if rescaled:
+            vectors = vectors / max(float(np.linalg.norm(vectors, axis=1).mean()), np.finfo(np.float32).tiny)
         made = Int8Rows.from_vectors(vectors)
         return cls(made.codes, made.scales, None if rows is None else rows.astype(np.int32))
 

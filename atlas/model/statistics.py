@@ -64,15 +64,15 @@ def standardise(log_values: np.ndarray, *, kind: Standardisation) -> np.ndarray:
     if values.size == 0 or values.min() == values.max():
         return scores
     if kind == "rank":
-        scores[measured] = _normal_scores(values)
+        scores[measured] = normal_scores(values)
     else:
         wide = values.astype(np.float64)
         scores[measured] = (wide - wide.mean()) / wide.std()
     return scores
 
 
-def _normal_scores(values: np.ndarray) -> np.ndarray:
-    """Blom-like normal scores of mid-ranks."""
+def normal_scores(values: np.ndarray) -> np.ndarray:
+    """Return the normal quantiles of ``(n,)`` values' mid-ranks, ``(n,)`` float64; ties share theirs."""
     order = np.argsort(values)  # equal values share their mean rank, so their order does not matter
     ordered = values[order]
     first = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))

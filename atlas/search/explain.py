@@ -14,6 +14,7 @@ import numpy as np
 from atlas.answers import GeneContribution
 from atlas.errors import ArtifactError, InputError
 from atlas.model.joint import JointModel
+from atlas.model.transcriptome import without_gene_weights
 from atlas.release import Release
 from atlas.vectors.gene_weights import N_KEPT, GeneWeights, open_records, unpack
 from atlas.vectors.store import VectorStore
@@ -61,10 +62,13 @@ def explain_hit(release: Release, model: JointModel, *, row: int, query: np.ndar
     Raises
     ------
     ArtifactError
-        ``missing`` if the release or its starter keeps no weights of this sample.
+        ``missing`` if the release or its starter keeps no weights of this sample; ``incompatible`` if vectors of the model are no
+        sums over genes.
     InputError
         If ``top`` is out of bounds.
     """
+    if not model.explains_by_genes:
+        raise without_gene_weights(model.config.transcriptome.tower)
     if not 1 <= top <= N_KEPT:
         raise InputError(f"{top} genes were asked for; between 1 and {N_KEPT} can be listed.")
     weights = unpack(open_records(release.checked("gene_weights.npy")), row=row)

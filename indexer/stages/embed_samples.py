@@ -24,6 +24,7 @@ from atlas.expression.align import GeneAligner
 from atlas.expression.source import ExpressionSource, open_source
 from atlas.expression.units import parse_unit
 from atlas.model.checkpoint import model_files, model_hash
+from atlas.model.config import GeneTextConfig, read_config
 from atlas.model.joint import JointModel
 from atlas.vectors.gene_weights import N_KEPT, RECORD, check_records, open_records, pack
 from indexer.sources.starter import STARTER_SOURCE, Starter, read_starter
@@ -42,6 +43,7 @@ class EmbedSamples:
     version = 2
     inputs = ("samples.parquet",)
     outputs = ("vectors.npy", "gene_weights.npy")
+    optional_outputs = ("gene_weights.npy",)  # vectors of some towers are no sums over genes
 
     def params(self, request: BuildRequest) -> dict[str, Any]:
         """Return the model by its hash and the declared unit."""
@@ -73,19 +75,21 @@ class EmbedSamples:
         _write_npy(
             ctx.out / "vectors.npy", _read_all(s.vectors for s in shards), dtype=_VECTOR, shape=(len(rows), model.dim)
         )
-        _write_npy(ctx.out / "gene_weights.npy", _read_all(s.weights for s in shards), dtype=RECORD, shape=(len(rows),))
+        if model.explains_by_genes:
+            weights = _read_all(s.weights for s in shards)
+            _write_npy(ctx.out / "gene_weights.npy", weights, dtype=RECORD, shape=(len(rows),))
         from_starter = int((files == STARTER_SOURCE).sum())
         notes = {
             "model_hash": model.hash,
             "dim": model.dim,
             "n_from_starter": from_starter,
-            "n_genes_kept": N_KEPT,
+            "n_genes_kept": N_KEPT if model.explains_by_genes else 0,
             "coverage": embedder.coverage,
         }
         return StageResult(n_in=len(rows), n_out=len(rows), notes=notes)
 
     def validate(self, ctx: StageContext) -> None:
-        """Re-read vectors and gene weights: shape, type, unit length, genes that the model has."""
+        """Re-read vectors and, where there are any, gene weights: shape, type, unit length, genes that the model has."""
         n = pq.read_metadata(ctx.folder / "samples.parquet").num_rows
         vectors = np.load(ctx.out / "vectors.npy", mmap_mode="r", allow_pickle=False)
         if vectors.dtype != np.float16 or vectors.ndim != 2 or len(vectors) != n:
@@ -97,12 +101,17 @@ class EmbedSamples:
             if not (np.abs(lengths - 1.0) < _NORM_TOLERANCE).all():  # also false for NaN
                 row = start + int(np.flatnonzero(~(np.abs(lengths - 1.0) < _NORM_TOLERANCE))[0])
                 raise ArtifactError(f"Row {row} of vectors.npy is not L2-normalised.", kind="corrupt")
+        recipe = read_config(ctx.request.model_dir / "config.json").transcriptome
+        if isinstance(recipe, GeneTextConfig):
+            self._validate_gene_weights(ctx, n, signed=recipe.weighs_negatively)
+
+    def _validate_gene_weights(self, ctx: StageContext, n: int, *, signed: bool) -> None:
         records = open_records(ctx.out / "gene_weights.npy")
         if len(records) != n:
             raise ArtifactError(f"gene_weights.npy has {len(records)} rows, expected {n}.", kind="corrupt")
         n_genes = pq.read_metadata(ctx.request.model_dir / "genes.parquet").num_rows
         for start in range(0, n, _SHARD_ROWS):
-            check_records(records[start : start + _SHARD_ROWS], n_genes=n_genes, start=start)
+            check_records(records[start : start + _SHARD_ROWS], n_genes=n_genes, signed=signed, start=start)
 
 
 @dataclass(frozen=True)
@@ -159,7 +168,12 @@ class _Embedder:
             return
         source, aligner = self._source(number)
         for _, matrix in source.blocks(rows):
-            vectors, weights = self.model.embed_with_weights(aligner.align(matrix), top=N_KEPT)
+            aligned = aligner.align(matrix)
+            if not self.model.explains_by_genes:
+                vectors = self.model.embed_expression(aligned)
+                yield vectors.astype(np.float16), np.zeros(len(vectors), dtype=RECORD)
+                continue
+            vectors, weights = self.model.embed_with_weights(aligned, top=N_KEPT)
             yield vectors.astype(np.float16), pack(weights, n_genes=len(self.model.genes))
 
     def _source(self, number: int) -> tuple[ExpressionSource, GeneAligner]:

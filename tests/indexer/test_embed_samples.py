@@ -14,13 +14,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from expression_files import counts, write_archs4
-from toy_model import ToyTextTower, write_toy_model
+from toy_model import ToyFeatures, ToyTextTower, toy_features_parts, toy_memory_parts, write_toy_model
 
 from atlas.errors import ArtifactError
 from atlas.expression.align import GeneAligner
 from atlas.expression.source import open_source
+from atlas.model.checkpoint import ModelParts, write_model
 from atlas.model.joint import JointModel
 from atlas.model.text_tower import TEXT_TOWERS
+from atlas.model.transcriptome import TRANSCRIPTOME_TOWERS
 from atlas.settings import Settings
 from atlas.vectors.gene_weights import N_KEPT, unpack
 from indexer.sources.starter import STARTER_SOURCE
@@ -343,3 +345,33 @@ def test_real_samples_are_bitwise_the_same_alone_and_together(data_root: Path) -
             )
 
         np.testing.assert_array_equal(embed(rows), np.concatenate([embed(rows[i : i + 1]) for i in range(len(rows))]))
+
+
+def _other_model(root: Path, parts: ModelParts) -> None:
+    write_model(root / "model", parts)
+
+
+def test_signed_gene_weights_are_kept_with_their_sign(tmp_path: Path) -> None:
+    _other_model(tmp_path, toy_memory_parts(N_GENES))
+    build = Build(tmp_path, "signed", files=[corpus(tmp_path, "a.h5")], places=[(0, 0), (0, 1)])
+    build.run()
+    model = JointModel.load(build.request.model_dir)
+    for row in range(2):
+        kept = unpack(build.records, row=row)
+        assert kept.weights.min() < 0 < kept.weights.max()
+        whole = kept.weights @ model.gene_vectors(kept.genes)
+        assert kept.kept > 0.9
+        assert whole @ build.vectors[row] > 0.98  # the genes that are not kept turn the vector by little
+
+
+def test_model_whose_vectors_are_no_sums_over_genes_keeps_no_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _other_model(tmp_path, toy_features_parts(N_GENES))
+    monkeypatch.setitem(TRANSCRIPTOME_TOWERS, "geneformer", ToyFeatures)
+    build = Build(tmp_path, "features", files=[corpus(tmp_path, "a.h5")], places=[(0, 0), (0, 1)])
+    result = build.run()
+    assert not (build.ctx.out / "gene_weights.npy").exists()
+    assert result.notes["n_genes_kept"] == 0
+    assert "gene_weights.npy" in STAGE.optional_outputs
+    np.testing.assert_allclose(np.linalg.norm(build.vectors.astype(float), axis=1), 1.0, atol=2e-3)

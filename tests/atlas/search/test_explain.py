@@ -8,13 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tiny_release import MARKERS
+from toy_model import ToyTextTower, toy_features_parts, toy_memory_parts
 
 from atlas.errors import ArtifactError, InputError
-from atlas.expression.align import AlignedExpression, GeneAligner
+from atlas.expression.align import AlignedExpression, Coverage, GeneAligner
 from atlas.expression.source import open_source
+from atlas.expression.units import Unit
 from atlas.manifest import read_manifest, write_json
 from atlas.model.gene_tower import _largest
 from atlas.model.joint import JointModel
+from atlas.model.text_tower import TEXT_TOWERS
+from atlas.model.transcriptome import InputKind
 from atlas.release import Home, Release
 from atlas.search.explain import GeneExplanation, contributions, explain_hit
 from atlas.vectors.gene_weights import N_KEPT, GeneWeights, open_records, pack, unpack
@@ -36,6 +40,11 @@ def model(release: Release) -> JointModel:
 @pytest.fixture(scope="module")
 def heart(model: JointModel) -> np.ndarray:
     return np.asarray(model.embed_texts(["heart muscle"])[0])
+
+
+@pytest.fixture
+def _toy_tower(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TEXT_TOWERS, "toy", ToyTextTower)
 
 
 def aligned_rows(path: Path, model: JointModel, *, rows: list[int]) -> AlignedExpression:
@@ -158,6 +167,50 @@ def test_only_gene_of_a_sample_carries_all_of_its_score() -> None:
     vector = np.array([0.6, 0.8], dtype=np.float32)
     lost = contributions(weights, vector=vector, query=np.array([1.0, 0.0]), gene_vectors=gene)
     assert lost == pytest.approx([0.6])
+
+
+@pytest.mark.parametrize("kind", ["bulk", "cells"])
+@pytest.mark.usefixtures("_toy_tower")
+def test_genes_below_their_usual_level_are_left_out_as_exactly(kind: InputKind) -> None:
+    """Signed weights: against sums made anew without each gene."""
+    model = JointModel.of_parts(toy_memory_parts(64))
+    values = np.random.default_rng(0).gamma(0.4, 30.0, size=(1, 64)).astype(np.float32)
+    coverage = Coverage(64, 64, 64, 64, 0, "ensembl", "human", ())
+    aligned = AlignedExpression(values, np.ones((1, 64), bool), (Unit.COUNTS,), ("s",), coverage)
+    vectors, (weights,) = model.embed_with_weights(aligned, top=N_KEPT, kind=kind)
+    query = np.random.default_rng(1).normal(size=model.dim)
+    query /= np.linalg.norm(query)
+    lost = contributions(weights, vector=vectors[0], query=query, gene_vectors=model.gene_vectors(weights.genes))
+    plain = model._loaded_transcriptome_tower().weights(aligned, 0, kind=kind)  # type: ignore[attr-defined]
+    assert plain.min() < 0 < plain.max()
+    whole = cosine(plain @ model.gene_vectors(np.arange(64)), query)
+    for gene, mine in zip(weights.genes, lost, strict=True):
+        without = np.where(np.arange(64) == gene, 0.0, plain)
+        assert mine == pytest.approx(whole - cosine(without @ model.gene_vectors(np.arange(64)), query), abs=1e-6)
+    (record,) = pack([weights], n_genes=64)
+    np.testing.assert_allclose(record["weight"][: weights.genes.size], weights.weights, rtol=1e-3, atol=1e-7)
+
+
+@pytest.mark.usefixtures("_toy_tower")
+def test_model_whose_vectors_are_no_sums_over_genes_cannot_explain(release: Release, heart: np.ndarray) -> None:
+    other = JointModel.of_parts(toy_features_parts(16))
+    with pytest.raises(ArtifactError, match="no weighted sums of gene vectors") as caught:
+        explain_hit(release, other, row=0, query=heart)
+    assert caught.value.kind == "incompatible"
+    for call in (lambda: other.gene_vectors(np.arange(2)), lambda: other.embed_with_weights(None, top=1)):  # type: ignore[arg-type]
+        with pytest.raises(ArtifactError, match="no weighted sums"):
+            call()
+
+
+@pytest.mark.parametrize("size", [1e-6, 1e6])
+def test_weights_that_half_precision_cannot_hold_are_refused(size: float) -> None:
+    with pytest.raises(ArtifactError, match="mean length is 1"):
+        pack([GeneWeights(np.array([0]), np.array([size]), 1.0, 1.0)], n_genes=4)
+
+
+def test_weak_gene_keeps_its_sign_in_half_precision() -> None:
+    records = pack([GeneWeights(np.array([0, 1]), np.array([0.5, -1e-12]), 1.0, 1.0)], n_genes=4)
+    assert unpack(records, row=0).weights[1] < 0
 
 
 @pytest.mark.parametrize("top", [0, -1, N_KEPT + 1])
