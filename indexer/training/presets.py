@@ -15,6 +15,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from atlas.errors import ConfigError
+from indexer.training.closed_form_spec import ClosedFormSpec
 from indexer.training.retrieval import METRICS
 
 _SCHEMA_VERSION: Literal[1] = 1
@@ -160,6 +161,7 @@ class Preset(_Strict):
     name: str
     summary: str
     dim: int = Field(2048, ge=2)  # of the joint space; a gene_text tower brings its own
+    closed_form: ClosedFormSpec | None = None  # make what gene_text and its memory start from out of the data itself
     transcriptome: TranscriptomeSpec = TranscriptomeSpec()
     text: TextSpec = TextSpec()
     locking: Literal["LU", "UL", "UU", "LL"] = "LU"
@@ -167,7 +169,7 @@ class Preset(_Strict):
     optimiser: OptimiserSpec = OptimiserSpec()
     batch: BatchSpec = BatchSpec()
     epochs: float = Field(4.0, gt=0)  # passes over the training pairs, unless max_steps is given
-    max_steps: int | None = Field(None, ge=1)
+    max_steps: int | None = Field(None, ge=0)  # 0: the closed form is the model
     sampling: SamplingSpec = SamplingSpec()
     validation: ValidationSpec = ValidationSpec()
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 on a GPU that has it

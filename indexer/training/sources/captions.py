@@ -5,9 +5,13 @@ Nothing is inferred and nothing is random; labels that a curator added (``curate
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from atlas.captions import deterministic_caption, informative_characteristics, stated_material, tissue_facet
+
+_NUMBER = re.compile(r"[\d.,+\- ]+")
+_SHORTEST = 3  # letters of a value that still says something
 
 
 def caption_variants(
@@ -38,6 +42,17 @@ def caption_variants(
     if study and named:
         texts.append(f"{study.rstrip('.')}: {named}.")
     return tuple(dict.fromkeys(text for text in texts if text))
+
+
+def statements(source_name: str, characteristics: str) -> tuple[str, ...]:
+    """Return the single facts a sample states of itself: what it is made of, each characteristic's value, its source.
+
+    Numbers and values of three letters or fewer stand for nothing on their own and are left out.
+    """
+    material = (*stated_material(source_name, characteristics), tissue_facet(source_name, characteristics))
+    values = (value for _, value in informative_characteristics(characteristics) if len(value) > _SHORTEST)
+    texts = (", ".join(dict.fromkeys(name for name in material if name)), *values, " ".join(source_name.split()))
+    return tuple(dict.fromkeys(text for text in texts if text and not _NUMBER.fullmatch(text)))
 
 
 def _named(source_name: str, characteristics: str, *, written: Sequence[str]) -> str:

@@ -27,7 +27,7 @@ from indexer.studies import donors_in, study_of
 from indexer.training.augmentation import Augmentation, augment
 from indexer.training.blocking import STUDY
 from indexer.training.provenance import NEVER_TRAINED
-from indexer.training.sources.captions import caption_variants
+from indexer.training.sources.captions import caption_variants, statements
 from indexer.training.sources.items import Items
 from indexer.training.sources.reading import AlignedFiles
 from indexer.training.sources.source import RowRandom, Rows, SourceKind
@@ -145,6 +145,12 @@ class CorpusSource(Items):
         """Return the captions of a sample, the full one first."""
         file, place = self._locate(row)
         return self._texts(file.text.slice(place, 1).to_pylist()[0], file.series_titles)
+
+    def statements(self, row: int) -> tuple[str, ...]:
+        """Return the single facts a sample states of itself; see ``captions.statements``."""
+        file, place = self._locate(row)
+        record = file.text.slice(place, 1).to_pylist()[0]
+        return statements(record["source_name"] or "", record["characteristics"] or "")
 
     def series_of(self, row: int) -> tuple[str, ...]:
         """Return the series a sample is listed under."""
