@@ -37,6 +37,7 @@ from atlas.model.quantised import Int8Rows
 from atlas.model.statistics import GeneStatistics, StatisticsFitter, standardise
 from atlas.model.text_heads import Memory
 from indexer.training.closed_form_spec import ClosedFormSpec
+from indexer.training.corroboration import corroborate
 from indexer.training.factorisation import Metric, factorise
 from indexer.training.sources.corpus import CorpusSource
 from indexer.training.sources.gene_sets import GeneSetSource
@@ -101,7 +102,12 @@ def closed_form(
     """
     gene_rows, human = _shared_rows(parts)
     recipe = GeneTextConfig(
-        n_rows=len(human), power=spec.power, clip=spec.clip, by_deviation=False, detected_only=spec.detected_only
+        n_rows=len(human),
+        power=spec.power,
+        clip=spec.clip,
+        by_deviation=False,
+        detected_only=spec.detected_only,
+        usual_in_panel=spec.usual_in_panel,
     )
     corpora = [(s, r) for s, r in zip(sources, rows, strict=True) if isinstance(s, CorpusSource)]
     statistics, record = _statistics(parts, corpora, recipe=recipe, gene_rows=gene_rows, human=human)
@@ -123,9 +129,17 @@ def closed_form(
         len(samples.shares),
         spec.dim,
     )
+    keys, plain = embed(names), sets.groups == 0
+    terms = factors.terms.copy()
+    terms[plain] = corroborate(
+        keys[: len(plain)][plain],
+        terms[plain],
+        [n for n, g in zip(sets.libraries, plain, strict=True) if g],
+        borrowed=spec.borrowed,
+    )
     memory = Memory(
-        Int8Rows.from_vectors(embed(names)),
-        Int8Rows.from_vectors(np.concatenate([factors.terms, entries])),
+        Int8Rows.from_vectors(keys),
+        Int8Rows.from_vectors(np.concatenate([terms, entries])),
         n_neighbours=spec.neighbours,
         temperature=spec.temperature,
         groups=np.concatenate([sets.groups, np.zeros(len(texts))]).astype(np.uint8),

@@ -18,12 +18,14 @@ class ClosedFormSpec(BaseModel):
     power: float = Field(1.5, gt=0, le=8)  # a gene weighs its height above the usual to this power
     clip: float = Field(8.0, gt=0)
     detected_only: bool = True  # genes that a sample does not show weigh nothing
+    usual_in_panel: float | None = Field(1.0, gt=0)  # usual levels are ranked anew among the genes measured
     components: int = Field(300, ge=1)  # directions of the samples' weights that are told apart
     ridge: float = Field(1.0, gt=0)  # trace of the ridge; that of the samples' second moment is 1
     spectrum: float = Field(1.0, ge=0, le=1)  # how much of the singular values the genes take
+    borrowed: float = Field(0.3, ge=0)  # what a set takes over from sets of nearly the same name
     neighbours: int = Field(20, ge=1)
     temperature: float = Field(0.05, gt=0)
-    gate: Gate = Gate(weight=1.0, offset=-0.05, slope=0.05)
+    gate: Gate = Gate(weight=1.0, offset=0.05, slope=0.02)
     scale: float = Field(1 / 0.07, gt=0)  # cosines are multiplied by it where texts share 100 %
     max_samples: int = Field(4_000, ge=1)  # kept in memory: 4 bytes x 19,794 genes each
     seed: int = Field(0, ge=0)
