@@ -27,7 +27,7 @@ from atlas.vocabulary import background_phrases
 from indexer.rebuild_starter import calibrate_starter
 
 PHRASES = Path(__file__).with_name("abstention_phrases.tsv")
-QUANTILES = (0.9, 0.95, 0.97, 0.99)
+QUANTILES = (0.9, 0.95, 0.97, 0.98, 0.99)
 
 
 @dataclass(frozen=True)
@@ -70,14 +70,17 @@ def measure(model: JointModel, calibration: Calibration, index: VectorIndex) -> 
     silent = [calibration.no_match(v, raw=r, index=index) for v, r in zip(vectors, raw, strict=True)]
     hits = index.search(vectors, 100)
     best = [
-        calibration.percentile(scores[:1], kind="text", rows=rows[:1])[0]
-        for scores, rows in zip(hits.scores, hits.rows, strict=True)
+        calibration.percentile(scores[:1], kind="text", rows=rows[:1], raw=one)[0]
+        for scores, rows, one in zip(hits.scores, hits.rows, raw, strict=True)
     ]
     response = (hits.scores - calibration.mean[hits.rows]) / calibration.deviation[hits.rows]
+    subject = subjects(raw, unit_rows(calibration.vocabulary.vectors()))
+    null = np.asarray(calibration.table.subjects)
     signals = {
         "best cosine": hits.scores[:, 0],
         "response": response.max(axis=1),
-        "subject": subjects(raw, unit_rows(calibration.vocabulary.vectors())),
+        "subject (decides)": subject,
+        "answer": response.max(axis=1) + (subject - null.mean()) / null.std(),
     }
     return Measured(phrases, np.array(silent), np.array(best), signals)
 
@@ -95,7 +98,7 @@ def groups_table(found: Measured) -> str:
 
 def signals_table(found: Measured, calibration: Calibration) -> str:
     """Return what each signal alone would do if it were cut at a quantile of the phrases that calibrate."""
-    null = {"response": calibration.table.responses, "subject": calibration.table.subjects}
+    null = {"subject (decides)": calibration.table.subjects, "answer": calibration.table.answers}
     columns = [f"cut at {100 * q:g} %: false matches, kept" for q in QUANTILES]
     lines = [f"| signal | AUC | {' | '.join(columns)} |", "|---|---|" + "---|" * len(columns)]
     off, on = found.of("off-topic"), found.of("biology")
@@ -134,8 +137,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     table = calibration.table
     print(
         f"Release {name}: {len(calibration.mean)} samples, calibrated with {table.n_phrases} phrases; nothing matches below the "
-        f"{100 * table.subject_quantile:g} % quantile of their subjects or the {100 * table.response_quantile:g} % quantile of "
-        f"their responses. False matches: {share(~found.silent[off])} of {off.sum()}; kept: {share(~found.silent[on])} of "
+        f"{100 * table.quantile:g} % quantile of their subjects. "
+        f"False matches: {share(~found.silent[off])} of {off.sum()}; kept: {share(~found.silent[on])} of "
         f"{on.sum()}. Median percentile of the best hit: {np.median(found.best[on]):.1f} and {np.median(found.best[off]):.1f}.\n"
     )
     print(groups_table(found), signals_table(found, calibration), sep="\n\n")

@@ -24,7 +24,7 @@ from atlas.model.joint import JointModel
 from atlas.model.text_cache import FOLDER, embed_raw_terms, embed_terms
 from atlas.release import Release
 from atlas.settings import Settings
-from atlas.vectors.calibration import Calibration, calibrate, random_pairs
+from atlas.vectors.calibration import Calibration, calibrate, quantile_grid, random_pairs
 from atlas.vectors.index import ExactIndex
 from atlas.vectors.model_null import FILE, ModelNull
 from atlas.vectors.store import VectorStore
@@ -84,15 +84,15 @@ def rebuild_starter(
 def measure_null(starter: Path) -> ModelNull:
     """Return how the scores of a starter's model look for phrases and samples that have nothing to do with each other."""
     model, texts = JointModel.load(starter / "model"), packaged_texts()
+    series = pq.read_table(starter / "samples.parquet", columns=["series_ids"])["series_ids"].to_pylist()
+    pairs, _ = random_pairs(series, n_pairs=N_PAIRS, seed=SEED)
+    rng = np.random.default_rng(SEED)
     with VectorStore.open(starter / "vectors.npy") as store:
-        calibration = calibrate_starter(starter, model, store)
-        rng = np.random.default_rng(SEED)
         terms = embed_terms(model, texts, caches=(starter / FOLDER,))[rng.integers(0, len(texts), N_PAIRS)]
         samples = store.rows(rng.integers(0, store.n, N_PAIRS))
-        scores = np.einsum("ij,ij->i", terms.astype(np.float32), samples)
-    return ModelNull.measure(
-        calibration, model_hash=model.hash, phrases=model.embed_texts(background_phrases()), scores=scores
-    )
+        of_texts = np.einsum("ij,ij->i", terms.astype(np.float32), samples)
+        of_pairs = np.einsum("ij,ij->i", store.rows(pairs[:, 0]), store.rows(pairs[:, 1]))
+    return ModelNull(model.hash, quantile_grid(of_pairs), quantile_grid(of_texts), n_samples=len(series))
 
 
 def calibrate_starter(starter: Path, model: JointModel, store: VectorStore) -> Calibration:

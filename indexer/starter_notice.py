@@ -37,6 +37,8 @@ Cell Ontology (CC BY 4.0). Whoever uses the model minds what the libraries' lice
 """
 _TEXT_VECTORS = """text_vectors/: names of terms of the packaged vocabularies, embedded by this project with all-MiniLM-L6-v2.
 """
+OF_SAMPLES = "samples"
+"""Library of a model's memory whose sets are samples of its corpora that share a stated material, tissue or disease."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,11 @@ def model_libraries(model_dir: Path, table: Path | None) -> dict[str, Library]:
         raise InputError(
             f"{model_dir} knows {len(names)} gene-set libraries: give the table of their origins (--libraries)."
         )
-    known = _read(table)
+    known = {**_read(table), OF_SAMPLES: Library("the records of the series themselves", "facts of public records")}
+    for name in names:
+        both = [known[one] for one in (f"{name}_up", f"{name}_down") if one in known]
+        if name not in known and both:
+            known[name] = both[0]  # a signed library: one file names what is up, its twin what is down
     if missing := [name for name in names if name not in known]:
         raise InputError(f"{table} says nothing of {', '.join(missing[:10])}. Add a line for each library.")
     return {name: known[name] for name in names}

@@ -3,8 +3,9 @@
 Null questions are packaged off-topic phrases (everyday talk, other sciences, nonsense); null pairs are random samples of
 different series. A cosine says little by itself: some samples lie near any phrase. So a phrase's *response* at a sample is its
 cosine less the mean of the off-topic phrases' cosines with that very sample, divided by their standard deviation. A phrase's
-*subject* is how near it lies to the vocabularies, as the text tower reads both: a head that was made for biology may see
-biology in anything.
+*subject* is how near it lies to the vocabularies, as the text tower reads both: a head that was made for biology sees biology
+in anything, and its responses to nonsense are as strong as to a disease. The *answer* of a sample to a phrase is its response
+plus the phrase's subject in standard deviations of off-topic phrases.
 
 In: ``calibration.json`` (sorted null values and thresholds), ``calibration.npz`` (mean and deviation of each sample, float32,
 row = row of ``samples.parquet``; the vocabularies' raw text vectors, int8 with scales). The error rates of the decision are
@@ -33,9 +34,8 @@ DEPTH = 100
 """A phrase's response is the strongest among this many nearest samples."""
 N_TERMS = 3
 """A phrase's subject is the mean cosine of its raw vector with those of this many nearest vocabulary terms."""
-RESPONSE_QUANTILE = 0.5
-SUBJECT_QUANTILE = 0.97
-"""Share of off-topic phrases that each half of the decision alone calls unmatched."""
+QUANTILE = 0.98
+"""Share of off-topic phrases that the decision calls unmatched."""
 GRID = 1_001
 """Quantiles that are kept of a distribution."""
 _MIN_DEVIATION = 1e-6
@@ -48,12 +48,12 @@ class CalibrationTable(BaseModel):
 
     schema_version: Literal[2] = 2
     n_phrases: int
-    responses: list[float]
-    """Response of each off-topic phrase, ascending."""
+    answers: list[float]
+    """Strongest answer to each off-topic phrase, ascending; the strongest response without vocabulary."""
     subjects: list[float]
     """Subject of each off-topic phrase, ascending; empty without vocabulary."""
-    response_quantile: float
-    subject_quantile: float
+    quantile: float
+    """Of subjects (of answers without vocabulary): a phrase that is not above it matches nothing."""
     n_pairs: int
     pair_scores: list[float]
     """Quantiles 0, 0.001 ... 1 of the cosines of random pairs; empty where there is no pair."""
@@ -123,12 +123,14 @@ class Calibration:
             vocabulary_scales=self.vocabulary.scales,
         )
 
-    def percentile(self, scores: np.ndarray, *, kind: ScoreKind, rows: np.ndarray | None = None) -> np.ndarray:
+    def percentile(
+        self, scores: np.ndarray, *, kind: ScoreKind, rows: np.ndarray | None = None, raw: np.ndarray | None = None
+    ) -> np.ndarray:
         """Return the place of hits among null hits, (m,) float64 in [0, 100].
 
-        ``text``: the share of off-topic phrases whose *strongest* response in this atlas is below the hit's response. An
-        off-topic phrase's own best hit is uniform over 0-100; 99 means that one off-topic phrase in a hundred finds
-        anything that answers as strongly. Responses, not cosines, are compared, so percentiles need not fall with rank.
+        ``text``: the share of off-topic phrases whose *strongest* answer in this atlas is below the hit's. An off-topic
+        phrase's own best hit is uniform over 0-100; 99 means that one off-topic phrase in a hundred finds anything that
+        answers as strongly. Answers, not cosines, are compared, so percentiles need not fall with rank.
         ``sample``: the share of random pairs of samples of different series with a lower cosine.
 
         Parameters
@@ -137,19 +139,23 @@ class Calibration:
             (m,) cosines.
         rows
             (m,) rows of the hits; needed for ``text``.
+        raw
+            (text dim,) the phrase's raw text vector; needed for ``text``.
         """
         if kind == "sample":
             return self._share_of_pairs(np.asarray(scores, dtype=np.float64))
-        if rows is None:
-            raise InputError("The percentile of a phrase's hit depends on the sample: give the rows of the hits.")
-        return 100.0 * _share_below(self._responses(scores, rows), self.table.responses)
+        if rows is None or raw is None:
+            raise InputError("The percentile of a phrase's hit depends on phrase and sample: give rows and raw.")
+        return self.percentile_of_parts(scores[None, :], factors=np.ones(1), rows=rows, raw=raw[None, :])
 
-    def percentile_of_parts(self, scores: np.ndarray, *, factors: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    def percentile_of_parts(
+        self, scores: np.ndarray, *, factors: np.ndarray, rows: np.ndarray, raw: np.ndarray
+    ) -> np.ndarray:
         """Return the place of hits of several weighted phrases among null hits, (m,) float64 in [0, 100].
 
-        The parts' responses r_j are joined as independent ones would be, sum_j f_j r_j / sqrt(sum_j f_j^2), which has the
-        mean and deviation of one off-topic phrase's response if all parts are off topic. One phrase of positive weight gets
-        its ``percentile`` of kind ``text``.
+        Responses r_j and subjects s_j of the parts are joined as independent ones would be,
+        (sum_j f_j r_j + sum_j |f_j| s_j) / sqrt(sum_j f_j^2), which has the mean and deviation of one off-topic phrase's
+        answer if all parts are off topic. One phrase of positive weight gets its ``percentile`` of kind ``text``.
 
         Parameters
         ----------
@@ -159,18 +165,20 @@ class Calibration:
             (n_parts,) of any sign, not all zero.
         rows
             (m,) rows of the hits.
+        raw
+            (n_parts, text dim) raw text vectors of the phrases.
 
         Source: the weighted combination of z-scores of Stouffer et al. (1949).
         """
-        joined = factors @ self._responses(scores, rows) / np.linalg.norm(factors)
-        return 100.0 * _share_below(joined, self.table.responses)
+        joined = factors @ self._responses(scores, rows) + np.abs(factors) @ self._standard_subjects(raw)
+        return 100.0 * _share_below(joined / np.linalg.norm(factors), self.table.answers)
 
     def no_match(self, query: np.ndarray, *, raw: np.ndarray, index: VectorIndex) -> bool:
-        """Return whether a phrase is answered no better than phrases that mean nothing here.
+        """Return whether a phrase means as little here as phrases that mean nothing.
 
-        True if its subject is not above the stated quantile of off-topic phrases' subjects, or its strongest response not
-        above that of their responses. It depends on the phrase and the atlas alone: not on filters, k or mode. It
-        recognises phrases that are no biology; a disease that the atlas happens to lack still resembles what it has.
+        True if its subject is not above the stated quantile of off-topic phrases' subjects. It depends on the phrase and the
+        vocabularies alone: not on filters, k or mode. It recognises phrases that are no biology; a disease that the atlas
+        happens to lack still resembles what it has. Without vocabulary, the strongest answer decides.
 
         Parameters
         ----------
@@ -182,12 +190,19 @@ class Calibration:
             Engine over the whole release.
         """
         if self.table.subjects:
-            subject = float(subjects(raw[None, :], self._terms)[0])
-            if subject <= _quantile(self.table.subjects, self.table.subject_quantile):
-                return True
+            return self._subjects(raw[None, :])[0] <= _quantile(self.table.subjects, self.table.quantile)
         found = index.search(check_queries(query, index.dim), DEPTH)
-        response = float(self._responses(found.scores[0], found.rows[0]).max())
-        return response <= _quantile(self.table.responses, self.table.response_quantile)
+        answer = float(self._responses(found.scores[0], found.rows[0]).max())
+        return answer <= _quantile(self.table.answers, self.table.quantile)
+
+    def _subjects(self, raw: np.ndarray) -> list[float]:
+        return [float(one) for one in subjects(raw, self._terms)]
+
+    def _standard_subjects(self, raw: np.ndarray) -> np.ndarray:
+        """Return (n,) subjects in standard deviations of off-topic phrases; zeros without vocabulary."""
+        if not self.table.subjects:
+            return np.zeros(len(raw))
+        return _standardised(np.asarray(self._subjects(raw)), self.table.subjects)
 
     @cached_property
     def _terms(self) -> np.ndarray:
@@ -213,8 +228,7 @@ def calibrate(
     vocabulary: Int8Rows,
     pairs: np.ndarray,
     pairs_across_series: bool,
-    response_quantile: float = RESPONSE_QUANTILE,
-    subject_quantile: float = SUBJECT_QUANTILE,
+    quantile: float = QUANTILE,
 ) -> Calibration:
     """Measure the null distributions of a release.
 
@@ -230,20 +244,24 @@ def calibrate(
         (n_pairs, 2) rows of random pairs of samples.
     pairs_across_series
         Whether no pair shares a series.
-    response_quantile, subject_quantile
-        Share of off-topic phrases that each half of the decision alone calls unmatched.
+    quantile
+        Share of off-topic phrases that the decision calls unmatched.
     """
     unit = check_queries(phrases, store.dim)
     mean, deviation, spectrum = _null_of_samples(store, unit)
     found = index.search(unit, DEPTH)
-    responses = ((found.scores.astype(np.float64) - mean[found.rows]) / deviation[found.rows]).max(axis=1)
+    answers = ((found.scores.astype(np.float64) - mean[found.rows]) / deviation[found.rows]).max(axis=1)
+    seen: list[float] = []
+    if len(vocabulary):
+        near = subjects(raw_phrases, unit_rows(vocabulary.vectors()))
+        seen = _sorted(near)
+        answers = answers + _standardised(near, seen)
     scores = _pair_scores(store, pairs)
     table = CalibrationTable(
         n_phrases=unit.shape[0],
-        responses=_sorted(responses),
-        subjects=_sorted(subjects(raw_phrases, unit_rows(vocabulary.vectors()))) if len(vocabulary) else [],
-        response_quantile=response_quantile,
-        subject_quantile=subject_quantile,
+        answers=_sorted(answers),
+        subjects=seen,
+        quantile=quantile,
         n_pairs=len(pairs),
         pair_scores=quantile_grid(scores) if len(pairs) else [],
         pairs_across_series=pairs_across_series,
@@ -314,6 +332,11 @@ def _pair_scores(store: VectorStore, pairs: np.ndarray) -> np.ndarray:
         for part in np.array_split(pairs, max(1, len(pairs) // 4_096))
     ]
     return np.concatenate(parts)
+
+
+def _standardised(values: np.ndarray, null: list[float]) -> np.ndarray:
+    standard: np.ndarray = (values.astype(np.float64) - np.mean(null)) / max(float(np.std(null)), _MIN_DEVIATION)
+    return standard
 
 
 def _share_below(values: np.ndarray, null: list[float]) -> np.ndarray:

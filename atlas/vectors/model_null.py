@@ -15,8 +15,7 @@ import numpy as np
 
 from atlas.errors import ArtifactError
 from atlas.model.checkpoint import model_hash
-from atlas.model.quantised import Int8Rows
-from atlas.vectors.calibration import GRID, Calibration, quantile_grid, unit_rows
+from atlas.vectors.calibration import GRID
 
 FILE = "null.npz"
 
@@ -29,10 +28,6 @@ class ModelNull:
     ----------
     model_hash
         Of the model it was measured with.
-    phrases
-        Off-topic phrases, rounded.
-    responses
-        (n_phrases,) float64, ascending: the strongest response of each among the samples it was measured on.
     pair_scores
         Quantiles 0, 0.001 ... 1 of the cosines of random samples of different series.
     text_scores
@@ -42,34 +37,9 @@ class ModelNull:
     """
 
     model_hash: str
-    phrases: Int8Rows
-    responses: np.ndarray
     pair_scores: list[float]
     text_scores: list[float]
     n_samples: int
-
-    @classmethod
-    def measure(
-        cls, calibration: Calibration, *, model_hash: str, phrases: np.ndarray, scores: np.ndarray
-    ) -> ModelNull:
-        """Take the null of a calibrated release for that of the model.
-
-        Parameters
-        ----------
-        phrases
-            (m, dim) embedded off-topic phrases.
-        scores
-            Cosines of random vocabulary terms with random samples.
-        """
-        table = calibration.table
-        return cls(
-            model_hash,
-            Int8Rows.from_vectors(phrases),
-            np.asarray(table.responses),
-            table.pair_scores,
-            quantile_grid(scores),
-            len(calibration.mean),
-        )
 
     @classmethod
     def find(cls, folder: Path) -> ModelNull | None:
@@ -87,8 +57,6 @@ class ModelNull:
             with path.open("rb") as handle, np.load(handle, allow_pickle=False) as arrays:
                 found = cls(
                     str(arrays["model_hash"]),
-                    Int8Rows(arrays["phrase_codes"], arrays["phrase_scales"]),
-                    arrays["responses"],
                     arrays["pair_scores"].tolist(),
                     arrays["text_scores"].tolist(),
                     int(arrays["n_samples"]),
@@ -110,9 +78,6 @@ class ModelNull:
         np.savez(
             folder / FILE,
             model_hash=np.asarray(self.model_hash),
-            phrase_codes=self.phrases.codes,
-            phrase_scales=self.phrases.scales,
-            responses=np.asarray(self.responses, dtype=np.float64),
             pair_scores=np.asarray(self.pair_scores),
             text_scores=np.asarray(self.text_scores),
             n_samples=np.asarray(self.n_samples),
@@ -125,21 +90,6 @@ class ModelNull:
     def percentile_of_texts(self, cosines: np.ndarray) -> np.ndarray:
         """Return the share of random vocabulary terms and samples with a lower cosine, float64 in [0, 100]."""
         return _place(cosines, self.text_scores)
-
-    def percentile_of_responses(self, cosines: np.ndarray, *, vectors: np.ndarray) -> np.ndarray:
-        """Return the share of off-topic phrases that answer more weakly, float64 in [0, 100].
-
-        Parameters
-        ----------
-        cosines
-            (n_samples, n_texts).
-        vectors
-            (n_samples, dim) of the samples, unit rows.
-        """
-        null = vectors.astype(np.float64) @ unit_rows(self.phrases.vectors()).T.astype(np.float64)
-        mean, deviation = null.mean(axis=1, keepdims=True), np.maximum(null.std(axis=1, keepdims=True), 1e-6)
-        below = np.searchsorted(self.responses, (cosines - mean) / deviation, side="left")
-        return np.asarray(100.0 * below / max(len(self.responses), 1))
 
 
 def _place(values: np.ndarray, grid: list[float]) -> np.ndarray:

@@ -17,7 +17,7 @@ from atlas.errors import ArtifactError
 from atlas.model.checkpoint import model_files, model_hash
 from atlas.model.text_cache import embed_raw_terms, text_caches
 from atlas.resources import resource_path
-from atlas.vectors.calibration import RESPONSE_QUANTILE, SUBJECT_QUANTILE, Calibration, calibrate, random_pairs
+from atlas.vectors.calibration import QUANTILE, Calibration, calibrate, random_pairs
 from atlas.vectors.faiss_index import open_index
 from atlas.vectors.model_null import FILE, ModelNull
 from atlas.vectors.store import VectorStore
@@ -45,8 +45,7 @@ class CalibrateScores:
         """Return the thresholds, the seed, and the model by its hash."""
         return {
             "n_pairs": N_PAIRS,
-            "response_quantile": RESPONSE_QUANTILE,
-            "subject_quantile": SUBJECT_QUANTILE,
+            "quantile": QUANTILE,
             "seed": request.seed,
             "model_hash": model_hash(request.model_dir),
         }
@@ -100,7 +99,7 @@ class CalibrateScores:
         """Read back: finite values, one mean and deviation a sample."""
         read = Calibration.load(ctx.out / "calibration.json")
         n = pq.read_metadata(ctx.folder / "samples.parquet").num_rows
-        values = [read.mean, read.deviation, np.asarray(read.table.responses)]
+        values = [read.mean, read.deviation, np.asarray(read.table.answers)]
         if read.mean.shape != (n,) or read.deviation.shape != (n,) or not all(np.isfinite(v).all() for v in values):
             raise ArtifactError("The calibration is not finite, or not one row a sample.", kind="corrupt")
 

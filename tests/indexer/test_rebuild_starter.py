@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from expression_files import counts, write_archs4
@@ -19,6 +20,7 @@ from atlas.vectors.model_null import FILE, ModelNull
 from indexer import export_text_vectors, rebuild_starter
 from indexer.rebuild_starter import rebuild_starter as rebuild
 from indexer.sources.starter import read_starter
+from indexer.starter_notice import Library, model_libraries
 
 TERMS = ["heart muscle", "liver lobule", "brain cortex", "blood"]
 SERIES = [f"GSE{i % 3}" for i in range(12)]
@@ -92,6 +94,17 @@ def test_a_model_of_gene_sets_names_their_libraries_and_licences(tmp_path: Path,
     assert "Cell Ontology (CC BY 4.0)" in " ".join(notice.split())
 
 
+def test_signed_libraries_are_known_by_their_halves_and_samples_by_their_series(tmp_path: Path) -> None:
+    names = pa.table({"set": ["a", "b"], "library": ["Signed", "samples"]})
+    pq.write_table(names, tmp_path / "memory.parquet")
+    (tmp_path / "t.tsv").write_text(
+        "file\trepo\tlicence\nx/Signed_up.gmt\tsome/repo\tMIT\nx/Signed_down.gmt\tsome/repo\tMIT\n"
+    )
+    found = model_libraries(tmp_path, tmp_path / "t.tsv")
+    assert found["Signed"] == Library("some/repo", "MIT")
+    assert "series" in found["samples"].repository
+
+
 def test_the_null_says_where_a_score_stands(tmp_path: Path, given: dict[str, Path]) -> None:
     out = tmp_path / "out"
     rebuild(out, model_dir=write_toy_model(tmp_path / "m", 300), counts=[given["counts"]], licences=given["licences"])
@@ -101,17 +114,11 @@ def test_the_null_says_where_a_score_stands(tmp_path: Path, given: dict[str, Pat
     assert null.percentile_of_pairs(np.array([-1.0, 1.1])).tolist() == [0.0, 100.0]
     pairs = [vectors[a] @ vectors[b] for a in range(12) for b in range(12) if SERIES[a] != SERIES[b]]
     assert null.percentile_of_pairs(np.array([np.median(pairs)]))[0] == pytest.approx(50, abs=8)
-    phrases = null.phrases.vectors()
-    cosines = vectors @ (phrases / np.linalg.norm(phrases, axis=1, keepdims=True)).T
-    # the strongest answer of each off-topic phrase stands among those of all of them
-    responses = (cosines - cosines.mean(axis=1, keepdims=True)) / np.maximum(cosines.std(axis=1, keepdims=True), 1e-6)
-    for phrase in range(3):
-        best = int(np.argmax(responses[:, phrase]))
-        place = null.percentile_of_responses(
-            cosines[best : best + 1, phrase : phrase + 1], vectors=vectors[best : best + 1]
-        )
-        weaker = np.mean(responses.max(axis=0) < responses[best, phrase] - 1e-3)
-        assert 100 * weaker <= place[0, 0] + 1e-9 <= 100
+    cosines = vectors @ JointModel.load(out / "model").embed_texts(TERMS).T.astype(np.float64)
+    below = null.percentile_of_texts(np.array([np.median(cosines), cosines.max() + 0.01]))
+    assert below[0] == pytest.approx(50, abs=10)
+    assert below[1] == 100.0
+    assert null.n_samples == 12
 
 
 @pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 no archive"])

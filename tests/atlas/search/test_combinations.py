@@ -12,6 +12,7 @@ from atlas.errors import InputError, NotFoundError
 from atlas.search.combination import combine, strengths
 from atlas.search.queries import MAX_PARTS, read_part
 from atlas.settings import Settings
+from atlas.vectors.calibration import subjects, unit_rows
 from atlas.vectors.moments import Moments
 from atlas.vectors.store import VectorStore, write_vectors
 
@@ -118,7 +119,7 @@ def test_accessions_in_plus_and_minus_are_samples(atlas: Atlas) -> None:
 
 
 @slow
-def test_percentile_of_phrases_joins_their_responses(atlas: Atlas) -> None:
+def test_percentile_of_phrases_joins_their_answers(atlas: Atlas) -> None:
     result = atlas.search_text("heart", plus=["cardiac muscle"], k=5)
     calibration, rows = atlas.opened.calibration, [atlas.opened.samples.row(one) for one in accessions(result)]
     vectors = atlas.opened.store.rows(np.array(rows)).astype(np.float64)
@@ -127,8 +128,13 @@ def test_percentile_of_phrases_joins_their_responses(atlas: Atlas) -> None:
     factors = [1 / (whole @ one.astype(np.float64)).std() for one in embedded]
     mean, deviation = calibration.mean[rows], calibration.deviation[rows]
     responses = [(vectors @ one.astype(np.float64) - mean) / deviation for one in embedded]
-    joined = sum(f * r for f, r in zip(factors, responses, strict=True)) / np.hypot(*factors)
-    null = np.array(calibration.table.responses)
+    of_null = np.array(calibration.table.subjects)
+    near = subjects(
+        atlas.opened.model.embed_raw_texts(["heart", "cardiac muscle"]), unit_rows(calibration.vocabulary.vectors())
+    )
+    answers = [r + (s - of_null.mean()) / of_null.std() for r, s in zip(responses, near, strict=True)]
+    joined = sum(f * a for f, a in zip(factors, answers, strict=True)) / np.hypot(*factors)
+    null = np.array(calibration.table.answers)
     expected = [100 * float((null < one).mean()) for one in joined]
     np.testing.assert_allclose([hit.percentile for hit in result.hits], expected, atol=0.2)
 

@@ -53,7 +53,7 @@ def _calibrate(atlas: tuple[VectorStore, np.ndarray, np.ndarray]) -> Calibration
     )
 
 
-def test_text_percentile_is_the_share_of_phrases_with_a_weaker_best_response(
+def test_text_percentile_is_the_share_of_phrases_with_a_weaker_best_answer(
     atlas: tuple[VectorStore, np.ndarray, np.ndarray],
 ) -> None:
     store, phrases, _ = atlas
@@ -65,9 +65,13 @@ def test_text_percentile_is_the_share_of_phrases_with_a_weaker_best_response(
     for row in cosines:
         top = np.argsort(-row)[:DEPTH]
         strongest.append(max((row[top] - mean[top]) / deviation[top]))
-    hit, score = 17, 0.02
-    expected = 100 * np.mean(np.array(strongest) < (score - mean[hit]) / deviation[hit])
-    found = calibration.percentile(np.array([score]), kind="text", rows=np.array([hit]))
+    near = subjects(raw_of(phrases), unit_rows(raw_of(atlas[2])))
+    strongest = np.array(strongest) + (near - near.mean()) / near.std()
+    hit, score, phrase = 17, 0.02, phrases[3]
+    answer = (score - mean[hit]) / deviation[hit] + (near[3] - near.mean()) / near.std()
+    expected = 100 * np.mean(strongest < answer)
+    raw = raw_of(phrase[None, :])[0]
+    found = calibration.percentile(np.array([score]), kind="text", rows=np.array([hit]), raw=raw)
     assert found[0] == pytest.approx(expected, abs=100 / 80)
     with pytest.raises(InputError, match="rows"):
         calibration.percentile(np.array([score]), kind="text")
@@ -113,7 +117,7 @@ def test_a_phrase_that_the_head_takes_for_biology_is_known_by_what_the_text_towe
     assert calibration.no_match(sample, raw=raw_of(phrases[:1])[0], index=index)
 
 
-def test_without_vocabulary_the_response_alone_decides(atlas: tuple[VectorStore, np.ndarray, np.ndarray]) -> None:
+def test_without_vocabulary_the_answer_alone_decides(atlas: tuple[VectorStore, np.ndarray, np.ndarray]) -> None:
     store, phrases, _ = atlas
     calibration = _calibrate((store, phrases, np.empty((0, 24), np.float32)))
     assert calibration.table.subjects == []
