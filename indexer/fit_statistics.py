@@ -72,6 +72,10 @@ def collect_statistics(
 ) -> tuple[GeneStatistics, StatisticsRecord]:
     """Fit without writing; parameters as in :func:`fit_statistics`."""
     recipe = parts.config.transcriptome
+    if not isinstance(recipe, GeneTextConfig):
+        raise InputError(
+            f"The transcriptome tower {recipe.tower!r} has no gene statistics to fit. Give a model with the tower 'gene_text'."
+        )
     fit = _Fit(gene_map(parts), recipe, frozenset(exclude_series), unit, progress)
     fitter = fit.fitter
     left_out = frozenset[str]().union(*(_count_file(path, fit) for path in sources))

@@ -36,7 +36,10 @@ def log_row(values: npt.NDArray[np.float32], *, unit: Unit) -> npt.NDArray[np.fl
     total = float(linear.sum())
     if not total > 0:
         return np.zeros(linear.shape, dtype=np.float32)
-    return np.log1p(linear * (_PER_SAMPLE / total)).astype(np.float32)
+    logs = np.zeros(linear.shape, dtype=np.float32)
+    shown = np.flatnonzero(linear)  # most genes of a cell are not
+    logs[shown] = np.log1p(linear[shown] * (_PER_SAMPLE / total))
+    return logs
 
 
 def linear_values(values: npt.NDArray[np.float32], *, unit: Unit) -> npt.NDArray[np.float64]:

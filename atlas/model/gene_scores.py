@@ -79,7 +79,8 @@ class GeneScorer:
 
     def _usual_among(self, genes: np.ndarray) -> np.ndarray:
         """Return the usual levels of ``genes`` when these are all that was measured."""
-        factor, usual = self._config.usual_in_panel, self._usual[genes]
+        factor = self._config.usual_in_panel
+        usual: np.ndarray = self._usual[genes]
         if factor is not None:
             # Scores are ranks among the measured genes; in a panel of active genes these are other ranks than among all.
             known = np.flatnonzero(np.isfinite(self._spread[genes]))
@@ -107,10 +108,15 @@ class GeneScorer:
     def _of_bulk(self, log_values: np.ndarray, panel: Panel) -> np.ndarray:
         """Distance from the gene's usual level, in its usual spread if the recipe says so."""
         config = self._config
-        scores = (standardise(log_values, kind=config.standardisation) - panel.usual) / panel.spread
-        weights = _sized(scores, signed=config.signed, power=config.power, clip=config.clip)
-        if config.detected_only:
-            weights[log_values <= 0.0] = 0.0
+        scores = standardise(log_values, kind=config.standardisation)
+        shown = np.flatnonzero(log_values > 0.0) if config.detected_only else slice(None)
+        weights = np.zeros(scores.size, dtype=np.float64)
+        weights[shown] = _sized(
+            (scores[shown] - panel.usual[shown]) / panel.spread[shown],
+            signed=config.signed,
+            power=config.power,
+            clip=config.clip,
+        )
         top = config.top_genes
         if top is not None and np.count_nonzero(weights) > top:
             weights[np.argsort(-np.abs(weights), kind="stable")[top:]] = 0.0
@@ -146,5 +152,8 @@ def looks_like_a_cell(linear: np.ndarray, *, recipe: CellRecipe) -> bool:
 def _sized(scores: np.ndarray, *, signed: bool, power: float, clip: float) -> np.ndarray:
     """Return clipped scores to a power, with their sign or only where positive; 0 where unknown (NaN)."""
     scores[np.isnan(scores)] = 0.0
-    kept = np.clip(scores, -clip if signed else 0.0, clip)
-    return np.asarray(kept if power == 1.0 else np.copysign(np.abs(kept) ** power, kept))
+    kept: np.ndarray = np.clip(scores, -clip if signed else 0.0, clip)
+    if power != 1.0:
+        some = np.flatnonzero(kept)  # powers are slow, and most genes of a row weigh nothing
+        kept[some] = np.copysign(np.abs(kept[some]) ** power, kept[some])
+    return kept

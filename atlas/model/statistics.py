@@ -73,13 +73,17 @@ def standardise(log_values: np.ndarray, *, kind: Standardisation) -> np.ndarray:
 
 def normal_scores(values: np.ndarray) -> np.ndarray:
     """Return the normal quantiles of ``(n,)`` values' mid-ranks, ``(n,)`` float64; ties share theirs."""
-    order = np.argsort(values)  # equal values share their mean rank, so their order does not matter
-    ordered = values[order]
-    first = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
-    counts = np.diff(first, append=values.size)
-    twice_rank = 2 * first + counts + 1  # ranks from 1
-    scores = np.empty(values.size, dtype=np.float64)
-    scores[order] = np.repeat(_quantiles(values.size)[twice_rank - 2], counts)
+    above = np.flatnonzero(values > values.min())  # the lowest value, zero, is that of most genes of a cell
+    n_lowest = values.size - above.size
+    kept = values[above]
+    order = np.argsort(kept)  # equal values share their mean rank, so their order does not matter
+    ordered = kept[order]
+    first = np.flatnonzero(np.concatenate([ordered[:1] == ordered[:1], ordered[1:] != ordered[:-1]]))
+    counts = np.diff(first, append=kept.size)
+    twice_rank = 2 * (n_lowest + first) + counts + 1  # ranks from 1
+    quantiles = _quantiles(values.size)
+    scores = np.full(values.size, quantiles[n_lowest - 1], dtype=np.float64)
+    scores[above[order]] = np.repeat(quantiles[twice_rank - 2], counts)
     return scores
 
 
