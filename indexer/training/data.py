@@ -99,18 +99,33 @@ def open_sources(
         if not spec.path.exists():
             raise InputError(f"--data {spec.kind}:{spec.path}: there is no such file or folder.")
         found.append((_OPENERS[spec.kind](spec, genes, options or DataOptions()), spec.weight))
+    _refuse_unknown_series([source for source, _ in found], options or DataOptions())
     return found
 
 
+def _refuse_unknown_series(sources: Sequence[PairSource], options: DataOptions) -> None:
+    """Refuse a series to exclude that no corpus has, where there is a corpus."""
+    from indexer.training.sources.corpus import CorpusSource
+
+    corpora = [source for source in sources if isinstance(source, CorpusSource)]
+    absent = sorted(set(options.exclude_series).difference(*(source.found_excluded for source in corpora)))
+    if corpora and absent:
+        raise InputError(
+            f"The series {', '.join(absent)} cannot be excluded: no sample has it. Check the spelling.",
+            details={"absent": absent},
+        )
+
+
 def _corpus(spec: DataSpec, genes: GeneMap, options: DataOptions) -> PairSource:
-    from indexer.training.augmentation import Augmentation
+    from indexer.training.augmentation import MODERATE
     from indexer.training.sources.corpus import CorpusSource
 
     return CorpusSource(
         _files(spec.path, ".h5", ".hdf5", ".h5ad"),
         genes=genes,
         exclude_series=options.exclude_series,
-        augmentation=Augmentation() if options.augment else None,
+        require_excluded=False,  # another corpus may have it; refused below if none has
+        augmentation=MODERATE if options.augment else None,
         name=_name(spec),
         organism=options.organism,
     )
@@ -130,7 +145,7 @@ def _gene_sets(spec: DataSpec, genes: GeneMap, options: DataOptions) -> PairSour
 
 
 def _cells(spec: DataSpec, genes: GeneMap, options: DataOptions) -> PairSource:
-    from indexer.training.augmentation import Augmentation
+    from indexer.training.augmentation import MODERATE
     from indexer.training.sources.labelled_cells import Columns, LabelledCellsSource
     from indexer.training.sources.profiles import ProfileSource
 
@@ -139,7 +154,7 @@ def _cells(spec: DataSpec, genes: GeneMap, options: DataOptions) -> PairSource:
         _files(spec.path, ".h5ad"),
         genes=genes,
         columns=Columns(options.label, options.tissue, options.study, options.donor),
-        augmentation=Augmentation() if options.augment else None,
+        augmentation=MODERATE if options.augment else None,
         name=_name(spec),
         organism=options.organism,
     )

@@ -87,6 +87,11 @@ def neighbour_radii(vectors: Vectors, *, n_neighbors: int = 30, reference: int =
     return out
 
 
+def item_weights(source: PairSource, *, seed: int = 0) -> npt.NDArray[np.float32]:
+    """Return ``(n_items,)`` weights of a source of samples by their density in expression; give them to ``source.weigh``."""
+    return density_weights(radii(expression_vectors(source, seed=seed), seed=seed))
+
+
 def expression_vectors(source: PairSource, *, dim: int = 64, n_fitted: int = 2_000, seed: int = 0) -> Vectors:
     """Return ``(n_items, dim)`` float32 principal components of log expression.
 

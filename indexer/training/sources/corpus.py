@@ -68,9 +68,13 @@ class CorpusSource(Items):
         Name in reports; organism of the model's genes that are read.
     exclude_evaluation
         Leave out the series that are evaluation sets elsewhere (``NEVER_TRAINED``). ``False`` only to look for leaks.
+    require_excluded
+        Refuse a series to exclude that no sample has; ``False`` where other files are asked too.
 
     Attributes
     ----------
+    found_excluded
+        Those of the series to exclude that occur.
     dropped
         Reason -> number of samples left out: ``excluded_series``, ``no_caption``, ``other_organism``, ``single_cell``.
 
@@ -94,6 +98,7 @@ class CorpusSource(Items):
         name: str = "corpus",
         organism: str = "human",
         exclude_evaluation: bool = True,
+        require_excluded: bool = True,
     ) -> None:
         self._genes, self._unit, self._organism = genes, unit, organism
         self._augmentation = augmentation
@@ -105,8 +110,9 @@ class CorpusSource(Items):
         )
         met: set[str] = set()
         self._files = [self._read_file(path, met) for path in paths]
+        self.found_excluded = frozenset(met)
         absent = sorted(set(exclude_series) - met)
-        if absent:
+        if absent and require_excluded:
             raise InputError(
                 f"The series {', '.join(absent)} cannot be excluded: no sample has it. Check the spelling.",
                 details={"absent": absent},
