@@ -34,6 +34,11 @@ Markers = Annotated[
 ]
 _CONFUSED = 10  # largest confusions shown
 
+GeneSets = Annotated[
+    Path | None,
+    typer.Option("--gene-sets", help="Folder of GMT libraries of cells and tissues, for the dictionary baseline."),
+]
+
 
 @app.callback()
 def _group() -> None:
@@ -100,6 +105,7 @@ def everything(
     fold_models: Folds = None,
     baseline: Baselines = None,
     markers: Markers = None,
+    gene_sets: GeneSets = None,
     seed: Seed = 0,
     draws: Draws = 1_000,
     title: Annotated[str, typer.Option("--title", help="Heading of the page.")] = "Evaluation of the model",
@@ -112,7 +118,7 @@ def everything(
 
     request = Request(
         data=data, model=cells.model_folder(model_dir), without=without, folds=tuple(fold_models or ()),
-        others=named_folders(baseline), markers=markers, seed=seed, n_draws=draws,
+        others=named_folders(baseline), markers=markers, gene_sets=gene_sets, seed=seed, n_draws=draws,
     )  # fmt: skip
     measured = measure_all(request)
     parts = ["geo-atlas evaluate all --data DATA --model MODEL"]
@@ -120,6 +126,7 @@ def everything(
     parts += ["--fold-models FOLD" + " ..."] if fold_models else []
     parts += [f"--baseline {name}=DIR" for name in request.others or {}]
     parts += ["--markers MARKERS"] if markers else []
+    parts += ["--gene-sets SETS"] if gene_sets else []
     write_whole(out, f"# {title}\n\n" + page(measured, command=" ".join(parts)))
     write_whole(out.with_suffix(".json"), report_json(measured))
     say(f"Wrote {out} and {out.with_suffix('.json')}.")
@@ -132,6 +139,7 @@ def phrases(
     fold_models: Folds = None,
     baseline: Baselines = None,
     markers: Markers = None,
+    gene_sets: GeneSets = None,
     seed: Seed = 0,
     draws: Draws = 1_000,
     as_json: options.Json = False,
@@ -143,6 +151,7 @@ def phrases(
     from atlas.model.joint import JointModel
     from indexer.evaluation.baselines import read_markers
     from indexer.evaluation.corpus import Corpus, study_folds
+    from indexer.evaluation.dictionary import Dictionary
     from indexer.evaluation.phrase_tables import (
         contrast_table,
         figure_table,
@@ -156,10 +165,12 @@ def phrases(
 
     corpus = Corpus.open(data)
     folders = fold_models or [cells.model_folder(model_dir)]
+    models, embed = [JointModel.load(folder) for folder in folders], text_alone()
     tables = measure_phrases(
-        corpus, [JointModel.load(folder) for folder in folders], folds=study_folds(corpus.samples.studies),
+        corpus, models, folds=study_folds(corpus.samples.studies),
         others={name: JointModel.load(folder) for name, folder in named_folders(baseline).items()},
-        markers=read_markers(markers) if markers else {}, embed=text_alone(), seed=seed, n_draws=draws,
+        markers=read_markers(markers) if markers else {}, embed=embed,
+        dictionary=Dictionary(gene_sets, models[0], embed) if gene_sets else None, seed=seed, n_draws=draws,
     )  # fmt: skip
     if as_json:
         print_json(plain(phrase_json(tables)))

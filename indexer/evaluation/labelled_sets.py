@@ -23,10 +23,12 @@ from indexer.evaluation.baselines import (
     marker_scorer,
     text_only_scorer,
 )
+from indexer.evaluation.dictionary import Dictionary
 from indexer.evaluation.metrics import Estimate
 from indexer.evaluation.sets import SETS, EvaluationSet
 from indexer.evaluation.tables import confusions, markdown, number, show, zero_shot_json
 from indexer.evaluation.zero_shot import ZeroShot, ZeroShotReport, evaluate_file, summarise
+from indexer.training.provenance import withheld_from
 
 logger = logging.getLogger(__name__)
 Markers = Mapping[str, Sequence[str]]
@@ -76,6 +78,8 @@ class Contenders:
         Name -> other model: training-free, dictionary.
     markers, embed
         Table of markers, and the text tower alone, for the baselines.
+    dictionary
+        Libraries of gene sets as they are, for that baseline.
     seen
         Set -> names of libraries and series of its origin that ``model`` saw.
     """
@@ -85,6 +89,7 @@ class Contenders:
     others: Mapping[str, JointModel]
     markers: Markers
     embed: Embed
+    dictionary: Dictionary | None
     seen: Callable[[str], tuple[str, ...]]
 
 
@@ -137,6 +142,9 @@ def score_baselines(
     }
     if who.markers:
         scorers["markers"] = (marker_scorer(asked, markers=who.markers, embed=who.embed), 1.0)
+    if who.dictionary is not None:
+        withheld = withheld_from(path.stem)[0]
+        scorers["dictionary"] = (who.dictionary.scorer(asked, leave_out=withheld), report.scores.logit_scale)
     with open_rows(path) as rows:
         codes = np.array([-1 if one is None else texts.labels.index(one) for one in rows.labels(label)])
         used = (codes >= 0) & report.scores.has_signal

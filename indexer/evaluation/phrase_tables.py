@@ -25,6 +25,7 @@ from indexer.evaluation.curated import (
     read_phrase_rules,
     read_wordings,
 )
+from indexer.evaluation.dictionary import Dictionary
 from indexer.evaluation.metrics import Estimate, draw_counts, interval, macro
 from indexer.evaluation.phrases import (
     CaseControlResult,
@@ -113,6 +114,7 @@ def measure_phrases(
     others: Mapping[str, JointModel],
     markers: Mapping[str, Sequence[str]],
     embed: Embed,
+    dictionary: Dictionary | None = None,
     seed: int,
     n_draws: int,
 ) -> PhraseTables:
@@ -124,8 +126,8 @@ def measure_phrases(
         One model for all folds, or one a fold in the order of the folds' numbers.
     folds
         ``(n_samples,)`` fold of each sample; a study lies in one fold.
-    others, markers, embed
-        Other models by name, a table of markers, and a text tower alone, for the baselines.
+    others, markers, embed, dictionary
+        Other models by name, a table of markers, a text tower alone, and gene sets as they are, for the baselines.
 
     Raises
     ------
@@ -135,7 +137,10 @@ def measure_phrases(
     asked = Questions.read()
     scores = asked.split(scores_in_folds(corpus, models, texts=asked.texts, folds=folds))
     held = {name: asked.split(_scores(corpus, model, asked.texts)) for name, model in others.items()}
-    held |= {name: asked.split(part) for name, part in _baselines(corpus, asked, models[0], markers, embed).items()}
+    held |= {
+        name: asked.split(part)
+        for name, part in _baselines(corpus, asked, models[0], markers, embed, dictionary).items()
+    }
     samples = corpus.samples
     draws = [
         draw_counts(samples.studies, seed=seed, n_draws=n_draws, redraw_members=redraw) for redraw in (False, True)
@@ -260,7 +265,12 @@ def _scores(corpus: Corpus, model: JointModel, texts: Sequence[str]) -> np.ndarr
 
 
 def _baselines(
-    corpus: Corpus, asked: Questions, model: JointModel, markers: Mapping[str, Sequence[str]], embed: Embed
+    corpus: Corpus,
+    asked: Questions,
+    model: JointModel,
+    markers: Mapping[str, Sequence[str]],
+    embed: Embed,
+    dictionary: Dictionary | None,
 ) -> dict[str, np.ndarray]:
     """Scores of ``asked.texts`` by words in captions, by their text vectors, and by marker genes."""
     captions = corpus.captions()
@@ -268,11 +278,15 @@ def _baselines(
         "lexical, on captions": shared_words(asked.texts, captions).T,
         "text only, on captions": embed(captions) @ embed(asked.texts).T,
     }
-    if markers:
-        labels = LabelSet(tuple(asked.texts), tuple(asked.texts), model.genes, "human")
-        score = marker_scorer(labels, markers=markers, embed=embed)
-        found["markers"] = np.concatenate([score(block) for block in corpus.blocks(model)])
-    return found
+    labels = LabelSet(tuple(asked.texts), tuple(asked.texts), model.genes, "human")
+    scorers = {"markers": marker_scorer(labels, markers=markers, embed=embed)} if markers else {}
+    if dictionary is not None:
+        scorers["dictionary"] = dictionary.scorer(labels)
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in scorers}
+    for block in corpus.blocks(model) if scorers else ():
+        for name, score in scorers.items():
+            parts[name].append(score(block))
+    return found | {name: np.concatenate(part) for name, part in parts.items()}
 
 
 def _figures(

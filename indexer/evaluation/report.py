@@ -21,6 +21,7 @@ from atlas.model.joint import JointModel
 from atlas.model.text_tower import MiniLmTower
 from indexer.evaluation.baselines import read_markers
 from indexer.evaluation.corpus import Corpus, study_folds
+from indexer.evaluation.dictionary import Dictionary
 from indexer.evaluation.integration import Integration, evaluate_integration
 from indexer.evaluation.labelled_sets import (
     Contenders,
@@ -68,6 +69,8 @@ class Request:
         Name -> model folder: training-free, dictionary.
     markers
         Table of markers, ``None`` leaves that baseline away.
+    gene_sets
+        Folder of GMT files for the dictionary, ``None`` leaves that baseline away.
     """
 
     data: Path
@@ -76,6 +79,7 @@ class Request:
     folds: tuple[Path, ...] = ()
     others: Mapping[str, Path] | None = None
     markers: Path | None = None
+    gene_sets: Path | None = None
     seed: int = 0
     n_draws: int = 1_000
 
@@ -106,6 +110,7 @@ def measure_all(request: Request) -> Measured:
     others = {name: JointModel.load(folder) for name, folder in (request.others or {}).items()}
     markers = read_markers(request.markers) if request.markers else {}
     embed = text_alone()
+    dictionary = Dictionary(request.gene_sets, model, embed) if request.gene_sets else None
     corpus = Corpus.open(request.data)
     corpus.embed_all([model, *folds, *others.values()])
     fold_of = study_folds(corpus.samples.studies)
@@ -117,12 +122,13 @@ def measure_all(request: Request) -> Measured:
         others=others,
         markers=markers,
         embed=embed,
+        dictionary=dictionary,
         seen=lambda name: seen_of(model, name, series=set(corpus.samples.series)),
     )
     sets = measure_sets(request.data, who, seed=request.seed, n_draws=request.n_draws)
     phrases = measure_phrases(
         corpus, folds or [model], folds=fold_of, others=others, markers=markers, embed=embed,
-        seed=request.seed, n_draws=request.n_draws,
+        dictionary=dictionary, seed=request.seed, n_draws=request.n_draws,
     )  # fmt: skip
     vectors = fold_vectors(corpus, folds or [model], folds=fold_of)
     retrieval = measure_retrieval(corpus, folds or [model], vectors, folds=fold_of, embed=embed, seed=request.seed)
@@ -257,7 +263,8 @@ SET_NOTES = (
 BASELINE_NOTES = (
     "On at most 300 rows of a set, at random. *lexical*: the genes that a label names. *text only*: a row as the list of its 20 "
     "strongest genes, compared by the text tower alone, on 60 rows. *markers*: mean standing of the markers of the cell type "
-    "nearest in name."
+    "nearest in name. *dictionary*: gene sets of cells and tissues as they are, the mean of the ten nearest in name, without the "
+    "libraries of the set's own origin."
 )
 
 
