@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from atlas.cells.scoring import take_rows
 from atlas.errors import InputError
 from atlas.expression.align import AlignedExpression, GeneAligner
 from atlas.expression.source import open_source
@@ -34,7 +35,9 @@ class Corpus:
 
     paths: tuple[Path, ...]
     samples: CuratedSamples
-    _kept: dict[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)  # by model hash
+    _kept: dict[tuple[str, bytes], np.ndarray] = field(
+        default_factory=dict, repr=False, compare=False
+    )  # by model and samples
 
     @classmethod
     def open(cls, data: Path) -> Corpus:
@@ -75,23 +78,41 @@ class Corpus:
                 said.append(variants[0] if variants else "")
         return said
 
-    def embed(self, model: JointModel) -> np.ndarray:
-        """Return ``(n_samples, dim)`` float32, rounded as a release stores them; kept for the next call."""
-        return self.embed_all([model])[0]
+    def embed(self, model: JointModel, *, wanted: np.ndarray | None = None) -> np.ndarray:
+        """Return ``(n_samples, dim)`` float32, rounded as a release stores them; kept for the next call.
 
-    def embed_all(self, models: Sequence[JointModel]) -> list[np.ndarray]:
+        Parameters
+        ----------
+        wanted
+            ``(n_samples,)`` bool, the samples to embed; the rows of others are NaN. Default: all.
+        """
+        return self.embed_all([(model, wanted)])[0]
+
+    def embed_all(self, asked: Sequence[tuple[JointModel, np.ndarray | None]]) -> list[np.ndarray]:
         """Return the vectors of :meth:`embed` of several models; the files are read once."""
-        new = {model.hash: model for model in models if model.hash not in self._kept or not model.hash}
-        parts: dict[str, list[np.ndarray]] = {key: [] for key in new}
+        keys = [(model.hash, b"" if wanted is None else np.packbits(wanted).tobytes()) for model, wanted in asked]
+        new = {
+            key: (model, np.ones(len(self), dtype=bool) if wanted is None else wanted)
+            for key, (model, wanted) in zip(keys, asked, strict=True)
+            if key not in self._kept or not model.hash
+        }
+        for key, (model, _) in new.items():
+            self._kept[key] = np.full((len(self), model.dim), np.nan, dtype=np.float32)
+        start = 0
         for path in self.paths if new else ():
             with open_source(path) as source:
                 aligners = {
-                    key: GeneAligner(source.genes, source.symbols, genes=model.genes) for key, model in new.items()
+                    key: GeneAligner(source.genes, source.symbols, genes=model.genes) for key, (model, _) in new.items()
                 }
                 for _, matrix in source.blocks():
-                    for key, model in new.items():
-                        parts[key].append(model.embed_expression(aligners[key].align(matrix)))
-        self._kept.update(
-            {key: np.concatenate(part).astype(np.float16).astype(np.float32) for key, part in parts.items()}
-        )
-        return [self._kept[model.hash] for model in models]
+                    here = np.arange(start, start + matrix.n_samples)
+                    start += matrix.n_samples
+                    for key, (model, wanted) in new.items():
+                        mine = wanted[here]
+                        if mine.any():
+                            vectors = model.embed_expression(take_rows(aligners[key].align(matrix), mine))
+                            self._kept[key][here[mine]] = vectors.astype(np.float16)
+        return [self._kept[key] for key in keys]
+
+    def __len__(self) -> int:
+        return len(self.samples)

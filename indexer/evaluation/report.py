@@ -112,8 +112,12 @@ def measure_all(request: Request) -> Measured:
     embed = text_alone()
     dictionary = Dictionary(request.gene_sets, model, embed) if request.gene_sets else None
     corpus = Corpus.open(request.data)
-    corpus.embed_all([model, *folds, *others.values()])
     fold_of = study_folds(corpus.samples.studies)
+    numbers = np.unique(fold_of) if folds else ()
+    corpus.embed_all(
+        [(one, None) for one in (model, *others.values())]
+        + [(one, fold_of == fold) for fold, one in zip(numbers, folds, strict=False)]
+    )
     who = Contenders(
         model=model,
         without={}
@@ -178,7 +182,7 @@ def fold_vectors(corpus: Corpus, models: Sequence[JointModel], *, folds: np.ndar
         return corpus.embed(models[0])
     found: np.ndarray = np.zeros((len(folds), models[0].dim), dtype=np.float32)
     for fold, model in zip(np.unique(folds), models, strict=True):
-        found[folds == fold] = corpus.embed(model)[folds == fold]
+        found[folds == fold] = corpus.embed(model, wanted=folds == fold)[folds == fold]
     return found
 
 
