@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 pytest_plugins = ["catalog_fixtures", "tiny_release"]
 
@@ -14,6 +15,25 @@ pytest_plugins = ["catalog_fixtures", "tiny_release"]
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parent.parent
+LONGEST = (
+    "test_kill_and_resume.py",
+    "test_described_cases.py",
+    "test_wheel.py",
+    "test_browser.py",
+    "test_real_service.py",
+    "test_browser_landscape.py",
+    "test_command.py",
+)
+"""Files that begin first, so that of two processes none is left alone with a long one at the end."""
+
+settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
+settings.load_profile("untimed")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first; all others keep their order."""
+    place = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.name, len(LONGEST)))
 
 
 @pytest.fixture(autouse=True)

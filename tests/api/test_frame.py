@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import uvicorn
 from api_checks import assert_error
 from fake_atlas import FakeBackend
 from pydantic import TypeAdapter
@@ -19,7 +20,7 @@ from pydantic import TypeAdapter
 from api import examples
 from api.cursors import make_cursor, read_cursor
 from api.errors import STATUS, CursorExpiredError
-from api.main import create_app
+from api.main import SERVER_OPTIONS, create_app
 from atlas import errors
 from atlas.errors import ArtifactError
 from atlas.settings import Settings
@@ -53,9 +54,17 @@ def test_no_origin_is_allowed(http: httpx.Client) -> None:
     assert not [name for name in response.headers if name.startswith("access-control")]
 
 
+@pytest.fixture
+def as_served(http: httpx.Client) -> httpx.Client:
+    """A client of a server whose loggers are as its options set them, whatever tests of this process did to them since."""
+    uvicorn.Config("none", log_config=None, **SERVER_OPTIONS)
+    return http
+
+
 def test_access_log_names_neither_a_term_nor_the_number_that_opens_a_job(
-    http: httpx.Client, caplog: pytest.LogCaptureFixture
+    as_served: httpx.Client, caplog: pytest.LogCaptureFixture
 ) -> None:
+    http = as_served
     with caplog.at_level(logging.INFO, logger="api.access"):
         http.get("/v1/scans/omim_expanded/terms/private-words")
         http.get("/v1/jobs/0123456789abcdef")
@@ -85,7 +94,8 @@ def test_refusal_does_not_tell_where_the_home_lies(
     assert http.get(f"/v1/jobs/{job}").json()["error"]["message"] == "No room in HOME/scans."
 
 
-def test_access_log_has_one_line_without_the_query(http: httpx.Client, caplog: pytest.LogCaptureFixture) -> None:
+def test_access_log_has_one_line_without_the_query(as_served: httpx.Client, caplog: pytest.LogCaptureFixture) -> None:
+    http = as_served
     with caplog.at_level(logging.INFO, logger="api.access"):
         http.get("/v1/search", params={"q": "private-words"}, headers={"x-request-id": "r1"})
         http.get("/v1/health/live")  # the server answers in order, so the first line is there now
