@@ -10,7 +10,8 @@ with what they state about themselves, further entries of the memory.
 3. With second moment C of the samples' weights (every study counts the same, trace 1) plus a ridge, L = C ** 1/2 and the
    matrix M of the sets, the truncated singular value decomposition of M L = U S V' keeps the scores of sets on samples, not the
    sets' genes: gene table L**-1 V S ** p, sets U S ** (1 - p).
-4. What samples of one study state (a tissue, a treatment) becomes an entry: their mean weights above the usual, brought to the
+4. Sets of tissues and cells are held against their namesakes (:mod:`indexer.training.corroboration`).
+5. What samples of one study state (a tissue, a treatment) becomes an entry: their mean weights above the usual, brought to the
    same coordinates.
 
 Source: latent semantic indexing (Deerwester et al. 1990) in the metric of the samples, as in reduced-rank regression (Izenman
@@ -22,6 +23,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -38,7 +40,7 @@ from atlas.model.statistics import GeneStatistics, StatisticsFitter, standardise
 from atlas.model.text_heads import Memory
 from indexer.training.closed_form_spec import ClosedFormSpec
 from indexer.training.corroboration import corroborate
-from indexer.training.factorisation import Metric, factorise
+from indexer.training.factorisation import Factors, Metric, factorise
 from indexer.training.sources.corpus import CorpusSource
 from indexer.training.sources.gene_sets import GeneSetSource
 from indexer.training.sources.source import PairSource
@@ -59,7 +61,7 @@ class _Entries:
     texts: tuple[str, ...]
     libraries: tuple[str, ...]
     groups: np.ndarray
-    matrix: object
+    matrix: Any
 
 
 @dataclass(frozen=True)
@@ -110,32 +112,42 @@ def closed_form(
         usual_in_panel=spec.usual_in_panel,
     )
     corpora = [(s, r) for s, r in zip(sources, rows, strict=True) if isinstance(s, CorpusSource)]
-    statistics, record = _statistics(parts, corpora, recipe=recipe, gene_rows=gene_rows, human=human)
+    statistics, record = _statistics(corpora, recipe=recipe, gene_rows=gene_rows, human=human)
     samples = _weigh(corpora, scorer=GeneScorer(recipe, statistics), human=human, n_at_most=spec.max_samples)
     sets = _sets(
         [(s, r) for s, r in zip(sources, rows, strict=True) if isinstance(s, GeneSetSource)], spec, human=human
     )
-    matrix = _by_spread(sets.matrix, samples)
     metric = Metric.of(samples.weights, samples.shares, n_components=spec.components, ridge=spec.ridge)
-    factors = factorise(matrix, metric, dim=spec.dim, power=spec.spectrum, seed=spec.seed)
+    factors = factorise(_by_spread(sets.matrix, samples), metric, dim=spec.dim, power=spec.spectrum, seed=spec.seed)
+    memory, listed = _memory(sets, samples, factors, spec=spec, embed=embed)
+    logger.info("%d entries of %d samples and %d sets", len(listed), len(samples.shares), len(sets.texts))
+    config = parts.config.model_copy(
+        update={
+            "dim": factors.genes.shape[1],
+            "logit_scale": spec.scale,
+            "text": parts.config.text.model_copy(update={"head": memory.config}),
+            "transcriptome": recipe,
+            "statistics": record,
+        }
+    )
+    table = GeneTable.from_vectors(factors.genes, rows=gene_rows, rescaled=True)
+    tensors = {**table.tensors(), **statistics.tensors(), **memory.tensors()}
+    return replace(parts, config=config, tensors=tensors, memory=listed)
+
+
+def _memory(
+    sets: _Entries, samples: _Samples, factors: Factors, *, spec: ClosedFormSpec, embed: Embed
+) -> tuple[Memory, pa.Table]:
+    """Return the memory of sets and of what samples state, and the list of its entries."""
     texts, stated = _stated(samples)
     entries = factors.project(stated)
     entries /= _floored(_spread((samples.weights @ factors.genes) @ entries.T, samples.shares))[:, None]
     names = [*sets.texts, *texts]
-    logger.info(
-        "%d gene sets and %d entries of %d samples in %d dimensions",
-        len(sets.texts),
-        len(texts),
-        len(samples.shares),
-        spec.dim,
-    )
-    keys, plain = embed(names), sets.groups == 0
+    keys = embed(names)
+    plain = np.flatnonzero(sets.groups == 0)
     terms = factors.terms.copy()
     terms[plain] = corroborate(
-        keys[: len(plain)][plain],
-        terms[plain],
-        [n for n, g in zip(sets.libraries, plain, strict=True) if g],
-        borrowed=spec.borrowed,
+        keys[plain], terms[plain], [sets.libraries[place] for place in plain], borrowed=spec.borrowed
     )
     memory = Memory(
         Int8Rows.from_vectors(keys),
@@ -145,20 +157,7 @@ def closed_form(
         groups=np.concatenate([sets.groups, np.zeros(len(texts))]).astype(np.uint8),
         gate=spec.gate,
     )
-    table = GeneTable.from_vectors(factors.genes, rows=gene_rows, rescaled=True)
-    config = parts.config.model_copy(
-        update={
-            "dim": spec.dim,
-            "logit_scale": spec.scale,
-            "text": parts.config.text.model_copy(update={"head": memory.config}),
-            "transcriptome": recipe,
-            "statistics": record,
-        }
-    )
-    listed = pa.table({"set": names, "library": [*sets.libraries, *[SAMPLES] * len(texts)]})
-    return replace(
-        parts, config=config, tensors={**table.tensors(), **statistics.tensors(), **memory.tensors()}, memory=listed
-    )
+    return memory, pa.table({"set": names, "library": [*sets.libraries, *[SAMPLES] * len(texts)]})
 
 
 def _shared_rows(parts: ModelParts) -> tuple[np.ndarray, np.ndarray]:
@@ -174,7 +173,6 @@ def _shared_rows(parts: ModelParts) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _statistics(
-    parts: ModelParts,
     corpora: Sequence[tuple[CorpusSource, np.ndarray]],
     *,
     recipe: GeneTextConfig,
@@ -291,11 +289,11 @@ def _sets(sources: Sequence[tuple[GeneSetSource, np.ndarray]], spec: ClosedFormS
     )
 
 
-def _by_spread(matrix: object, samples: _Samples) -> object:
+def _by_spread(matrix: Any, samples: _Samples) -> Any:
     """Divide each set by the spread of its score among the samples."""
-    from scipy.sparse import csr_matrix, diags
+    from scipy.sparse import diags
 
-    sets = csr_matrix(matrix)
+    sets = matrix
     spread = np.concatenate(
         [
             _spread(np.asarray((sets[start : start + 1024] @ samples.weights.T).T), samples.shares)
