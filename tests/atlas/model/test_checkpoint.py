@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import load_file, save_file
-from toy_model import toy_parts, write_toy_model
+from toy_model import toy_parts, write_toy_memory_model, write_toy_model
 
 from atlas.errors import ArtifactError
-from atlas.model.checkpoint import MODEL_FILES, gene_vocabulary, model_hash, read_model, write_model
+from atlas.model.checkpoint import MODEL_FILES, ModelParts, gene_vocabulary, model_hash, read_model, write_model
 from atlas.model.libraries import installed_libraries
 
 
@@ -87,6 +88,67 @@ def test_other_schema_is_incompatible_before_anything_else_is_read(folder: Path,
     with pytest.raises(ArtifactError, match="schema version") as caught:
         read_model(folder)
     assert caught.value.kind == "incompatible"
+
+
+def test_model_of_the_first_format_is_told_what_to_do(folder: Path) -> None:
+    damage_config(folder, schema_version=1)
+    with pytest.raises(ArtifactError, match="earlier geo-atlas: use the packaged model .* or make this one again"):
+        read_model(folder)
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "key"), [("transcriptome", "scbert", "tower"), ("text", "perceptron", "kind")]
+)
+def test_unknown_tower_or_head_is_incompatible_and_named(folder: Path, part: str, name: str, key: str) -> None:
+    raw = json.loads((folder / "config.json").read_text())
+    section = raw[part] if key == "tower" else raw[part]["head"]
+    section |= {key: name, "of_the_future": True}
+    (folder / "config.json").write_text(json.dumps(raw))
+    with pytest.raises(ArtifactError, match=f"{key} '{name}'; this geo-atlas has") as caught:
+        read_model(folder)
+    assert caught.value.kind == "incompatible"
+
+
+def test_other_genes_than_the_model_was_made_for_are_refused(folder: Path) -> None:
+    genes = pq.read_table(folder / "genes.parquet")
+    order = [1, 0, *range(2, genes.num_rows)]
+    pq.write_table(genes.take(order), folder / "genes.parquet")
+    with pytest.raises(ArtifactError, match="holds other genes, or in another order") as caught:
+        read_model(folder)
+    assert caught.value.kind == "corrupt"
+
+
+def test_library_that_is_not_there_is_named_with_its_command(folder: Path) -> None:
+    damage_config(folder, libraries={"no-such-library": "2.1"})
+    with pytest.raises(ArtifactError, match=r"pip install 'no-such-library>=2\.1'") as caught:
+        read_model(folder)
+    assert caught.value.kind == "incompatible"
+
+
+def test_library_of_another_major_version_is_logged(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    damage_config(folder, libraries={"numpy": "99.0"})
+    with caplog.at_level(logging.WARNING):
+        read_model(folder)
+    assert "was written with numpy 99.0; installed is" in caplog.text
+
+
+def test_parts_that_do_not_belong_together_are_not_written(tmp_path: Path) -> None:
+    parts = toy_parts(20)
+    short = {**parts.tensors, "gene_scales": parts.tensors["gene_scales"][1:]}
+    with pytest.raises(ArtifactError, match="gene_scales"):
+        write_model(tmp_path / "new", ModelParts(parts.config, parts.genes, short))
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("wrong", [-2, 20])
+def test_gene_that_points_outside_the_table_is_corrupt(tmp_path: Path, wrong: int) -> None:
+    folder = write_toy_memory_model(tmp_path, 20, n_mouse=4)
+    rows = np.arange(24, dtype=np.int32) % 20
+    rows[3] = wrong
+    damage_tensor(folder, "gene_rows", rows)
+    with pytest.raises(ArtifactError, match="points outside the 20 rows") as caught:
+        read_model(folder)
+    assert caught.value.kind == "corrupt"
 
 
 @pytest.mark.parametrize(
