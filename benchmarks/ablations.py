@@ -166,7 +166,7 @@ def open_grid(arguments: argparse.Namespace, *, features: Path) -> Grid:
     """Open model and data once."""
     base_dir = arguments.model or resource_path("starter/model")
     changes = [
-        f'transcriptome.source="{base_dir}"', f"batch.size={arguments.batch}", f"max_steps={arguments.steps}",
+        "closed_form=null", f'transcriptome.source="{base_dir}"', f"batch.size={arguments.batch}", f"max_steps={arguments.steps}",
         "validation.times=1", "sampling.augment=false", *arguments.set,
     ]  # fmt: skip
     preset = load_preset("starter", changes=changes)

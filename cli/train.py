@@ -48,7 +48,9 @@ def train(
     study: Annotated[str | None, typer.Option(help="Column of obs with the study of cells and profiles.")] = None,
     donor: Annotated[str | None, typer.Option(help="Column of obs with the donor of cells and profiles.")] = None,
     organism: Annotated[str, typer.Option(help="human or mouse: of all files.")] = "human",
-    max_steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps (default: the preset's).")] = None,
+    max_steps: Annotated[
+        int | None, typer.Option(min=0, help="Optimiser steps (default: the preset's; 0: the closed form alone).")
+    ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of all that is drawn (default: the preset's).")] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda (default: a GPU if there is one).")] = None,
     features: Annotated[
@@ -73,15 +75,9 @@ def train(
     told = load_preset(preset, changes=_changes(change, text_tower=text_tower, transcriptome=transcriptome, seed=seed))
     base = open_base(told)
     reading = DataOptions(
-        tuple(exclude_series or ()),
-        tuple(leave_out or ()),
-        label,
-        tissue,
-        study,
-        donor,
-        organism,
-        told.sampling.augment,
-    )
+        tuple(exclude_series or ()), tuple(leave_out or ()), label, tissue, study, donor, organism,
+        told.sampling.augment, told.sampling.density,
+    )  # fmt: skip
     sources = open_sources(specs, genes=base.genes, options=reading)
     rows = split_rows(
         [source for source, _ in sources], fold=_fold(fold), n_validation=told.validation.n_items, seed=told.seed

@@ -33,6 +33,7 @@ def main(base: str, encoder: str, out: str, *options: str) -> None:
     preset = load_preset(
         "starter",
         changes=[
+            "closed_form=null",
             f"transcriptome.source={base}", "text.tower=encoder", f"text.source={encoder}", "text.max_tokens=32",
             "text.head=projection", "locking=UU", "optimiser.learning_rate=0.005", "loss.anchor=0",
             "validation.choose_by=text_to_transcriptome_AUC", *(option for option in options if "=" in option),

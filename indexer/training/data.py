@@ -10,6 +10,8 @@ from typing import get_args
 
 from atlas.errors import ConfigError, InputError
 from atlas.expression.genes import GeneMap
+from indexer.training.density import item_weights
+from indexer.training.sources.items import Items
 from indexer.training.sources.source import PairSource, SourceKind
 
 
@@ -72,6 +74,8 @@ class DataOptions:
         Of the files.
     augment
         Whether expression varies when it is asked for with randomness.
+    density
+        Whether samples, cells and profiles weigh by how rare their expression is, see ``indexer.training.density``.
     """
 
     exclude_series: tuple[str, ...] = ()
@@ -82,6 +86,7 @@ class DataOptions:
     donor: str | None = None
     organism: str = "human"
     augment: bool = True
+    density: bool = False
 
 
 def open_sources(
@@ -98,7 +103,10 @@ def open_sources(
     for spec in specs:
         if not spec.path.exists():
             raise InputError(f"--data {spec.kind}:{spec.path}: there is no such file or folder.")
-        found.append((_OPENERS[spec.kind](spec, genes, options or DataOptions()), spec.weight))
+        source = _OPENERS[spec.kind](spec, genes, options or DataOptions())
+        if options is not None and options.density and isinstance(source, Items) and spec.kind != "genesets":
+            source.weigh(item_weights(source))
+        found.append((source, spec.weight))
     _refuse_unknown_series([source for source, _ in found], options or DataOptions())
     return found
 

@@ -136,6 +136,7 @@ class SamplingSpec(_Strict):
     """How items are drawn."""
 
     sample_weights: bool = True  # weights of the sources' items enter the loss
+    density: bool = False  # samples, cells and profiles weigh by how rare their expression is
     caption_replicates: bool = True  # draw one of an item's captions; otherwise the first
     augment: bool = True
 

@@ -28,13 +28,14 @@ from indexer.training.modules import GeneTableModule, MemoryModule
 from indexer.training.presets import Preset
 from indexer.training.record import Rows, RunRecord
 from indexer.training.sources.source import PairSource
-from indexer.training.towers import Base, build, model_parts, open_base
-from indexer.training.trainer import CHECKPOINTS, ContrastiveTrainer, Run, load_learned, save_learned
+from indexer.training.towers import Base, begin_with_closed_form, build, model_parts, open_base
+from indexer.training.trainer import CHECKPOINTS, COUNTS, ContrastiveTrainer, Run, load_learned, save_learned
 from indexer.training.two_towers import TwoTowers
 
 logger = logging.getLogger(__name__)
 
-_START = "start.safetensors"
+START = "start"
+"""Name of what training began with, among the checkpoints."""
 
 
 @dataclass(frozen=True)
@@ -129,10 +130,13 @@ def train(
     from transformers import set_seed
 
     base = base or open_base(preset)
-    sampler, n_steps = _order(preset, sources, rows=rows, max_steps=max_steps)
+    n_steps = _n_steps(preset, rows=rows, max_steps=max_steps)
+    sampler = _order(preset, sources, rows=rows, n_steps=n_steps)
     record = RunRecord.make(
         out, preset=preset, sources=sources, rows=rows, start=model_hash(base.folder), n_steps=n_steps, world=_world()
     ).enter(resume=resume, first=_is_first())
+    if preset.closed_form is not None:
+        base = begin_with_closed_form(base, preset, [source for source, _ in sources], rows=rows.train)
     set_seed(preset.seed)
     model = build(preset, base)
     batches = _batches(preset, sources, model=model, features=features or out / "features")
@@ -143,6 +147,10 @@ def train(
         template=preset.text.templates[0],
         seed=preset.seed,
     )
+    if n_steps == 0:
+        return _finish(
+            base.parts if _is_first() else None, model=model, held_out=held_out, record=record.add(chosen=START)
+        )
     trainer = ContrastiveTrainer(
         Run(preset, out, n_steps=n_steps, device=device, save_every=save_every),
         model=model,
@@ -154,30 +162,47 @@ def train(
     record = _start(trainer, model=model, held_out=held_out, record=record)
     trainer.start_or_resume(resume=resume)
     chosen = _choose(trainer, model=model, record=record, choose_by=preset.validation.choose_by)
-    parts = model_parts(model.eval(), preset=preset, base=base, out=out) if _is_first() else None
-    return _finish(trainer, parts=parts, model=model, held_out=held_out, record=record.add(chosen=chosen))
+    parts = None
+    if _is_first():
+        began_whole = isinstance(model.text_head, MemoryModule) and model.text.locked  # the start is a model itself
+        again = chosen == START and began_whole
+        parts = base.parts if again else model_parts(model.eval(), preset=preset, base=base, out=out)
+    facts = {"chosen": chosen, "n_steps": trainer.state.global_step, **trainer.counts}
+    return _finish(parts, model=model, held_out=held_out, record=record.add(**facts))
 
 
-def _order(
-    preset: Preset, sources: Sequence[tuple[PairSource, float]], *, rows: Rows, max_steps: int | None
-) -> tuple[MixtureSampler, int]:
-    """Return the order of draws and the number of steps."""
-    names = [source.name for source, _ in sources]
-    if not names:
-        raise ConfigError("There is nothing to train on; give --data KIND:PATH.")
-    if len(set(names)) != len(names):
-        raise ConfigError(f"Two sources share a name ({', '.join(sorted(names))}); give each file or folder once.")
-    per_step = preset.batch.size * preset.batch.accumulation * _world()
-    n_items = sum(len(kept) for kept in rows.train)
-    n_steps = max_steps or preset.max_steps or int(preset.epochs * n_items / per_step)
+def _n_steps(preset: Preset, *, rows: Rows, max_steps: int | None) -> int:
+    """Return the number of steps; 0 writes what training would start from."""
+    told = preset.max_steps if max_steps is None else max_steps
+    if told == 0 and preset.closed_form is None:
+        raise ConfigError("A run of 0 steps needs a preset with a closed form; give --max-steps 1 or more.")
+    if told is not None:
+        return told
+    n_items, per_step = sum(len(kept) for kept in rows.train), _per_step(preset)
+    n_steps = int(preset.epochs * n_items / per_step)
     if n_steps < 1:
         raise InputError(
             f"{n_items:,} items are left to train on, and a step takes {per_step:,}: {preset.epochs:g} passes make no step. "
             "Give more data, --max-steps, or a smaller batch (--set batch.size=...)."
         )
+    return n_steps
+
+
+def _order(preset: Preset, sources: Sequence[tuple[PairSource, float]], *, rows: Rows, n_steps: int) -> MixtureSampler:
+    """Return the order of draws."""
+    names = [source.name for source, _ in sources]
+    if not names:
+        raise ConfigError("There is nothing to train on; give --data KIND:PATH.")
+    if len(set(names)) != len(names):
+        raise ConfigError(f"Two sources share a name ({', '.join(sorted(names))}); give each file or folder once.")
     weights = [weight for _, weight in sources]
-    sampler = MixtureSampler(rows.train, names=names, weights=weights, n_draws=n_steps * per_step, seed=preset.seed)
-    return sampler, n_steps
+    return MixtureSampler(
+        rows.train, names=names, weights=weights, n_draws=n_steps * _per_step(preset), seed=preset.seed
+    )
+
+
+def _per_step(preset: Preset) -> int:
+    return preset.batch.size * preset.batch.accumulation * _world()
 
 
 def _batches(
@@ -209,7 +234,7 @@ def _start(trainer: ContrastiveTrainer, *, model: TwoTowers, held_out: HeldOut, 
     model.eval()
     record = record.add(started_with=held_out.measure() if len(held_out) >= 2 else {}, n_pool=len(held_out))
     if trainer.is_world_process_zero():
-        save_learned(model, record.folder / CHECKPOINTS / _START)
+        save_learned(model, record.folder / CHECKPOINTS / f"{START}.safetensors")
         record.write()
     return record
 
@@ -226,36 +251,35 @@ def _choose(trainer: ContrastiveTrainer, *, model: TwoTowers, record: RunRecord,
         "training did not improve %s (%.3f at the start, %.3f at best): the model is what it started from",
         choose_by, before, best,
     )  # fmt: skip
-    load_learned(model, record.folder / CHECKPOINTS / _START)
-    return "start"
+    load_learned(model, record.folder / CHECKPOINTS / f"{START}.safetensors")
+    return START
 
 
-def _finish(
-    trainer: ContrastiveTrainer, *, parts: ModelParts | None, model: TwoTowers, held_out: HeldOut, record: RunRecord
-) -> TrainingReport:
-    """Write the model, measure it as written, and close the record."""
+def _finish(parts: ModelParts | None, *, model: TwoTowers, held_out: HeldOut, record: RunRecord) -> TrainingReport:
+    """Write the model, measure it as written, and close the record; processes beyond the first have no parts to write."""
     digest = ""
     if parts is not None:
         write_model(record.folder, parts)
         digest = model_hash(record.folder)
         _round(model, parts)
+    figures = held_out.measure() if len(held_out) >= 2 else {}
+    facts = record.content
     report = TrainingReport(
         model=record.folder,
         model_hash=digest,
-        n_steps=trainer.state.global_step,
-        started_with=record.content["started_with"],
-        ended_with=held_out.measure() if len(held_out) >= 2 else {},
+        n_steps=facts["n_steps"],
+        started_with=facts.get("started_with", figures),
+        ended_with=figures,
         n_pool=len(held_out),
-        chosen=record.content["chosen"],
-        **trainer.counts,
+        chosen=facts["chosen"],
+        **{name: facts.get(name, 0) for name in COUNTS},
     )
     if report.n_truncated:
         logger.warning(
             "%d of %d texts were longer than the text tower reads and were cut", report.n_truncated, report.n_texts
         )
-    if trainer.is_world_process_zero():
-        facts = {name: value for name, value in asdict(report).items() if name != "model"}
-        record.add(state="done", **facts).write()
+    if parts is not None:
+        record.add(state="done", **{k: v for k, v in asdict(report).items() if k != "model"}).write()
     return report
 
 

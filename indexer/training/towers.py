@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from indexer.training.locking import Locking, lock
 from indexer.training.losses import ContrastiveLoss, LossWeights
 from indexer.training.modules import GeneTableModule, MemoryModule, TextModule, UnitLength
 from indexer.training.presets import LoraSpec, Preset, TextSpec
+from indexer.training.sources.source import PairSource
 from indexer.training.two_towers import TwoTowers
 
 logger = logging.getLogger(__name__)
@@ -90,6 +92,33 @@ def open_base(preset: Preset) -> Base:
             kind="incompatible",
         )
     return Base(parts, folder)
+
+
+def begin_with_closed_form(base: Base, preset: Preset, sources: Sequence[PairSource], *, rows: Sequence[Any]) -> Base:
+    """Return a base whose gene table and memory are made from the data in closed form.
+
+    Parameters
+    ----------
+    rows
+        Of each source, the rows that may be used.
+
+    Raises
+    ------
+    ConfigError
+        If the preset has no closed form, or another text tower than the base.
+    InputError
+        If the data hold no gene sets of its libraries, or no samples.
+    """
+    from atlas.model.joint import JointModel
+    from indexer.training.closed_form import closed_form
+
+    if preset.closed_form is None or preset.text.tower != base.parts.config.text.tower:
+        raise ConfigError(
+            f"The closed form names its sets by the text tower {base.parts.config.text.tower!r} of {base.folder}; "
+            f"the preset has {preset.text.tower!r}. Use the same, or leave closed_form out."
+        )
+    embed = JointModel.of_parts(base.parts, folder=base.folder).embed_raw_texts
+    return replace(base, parts=closed_form(base.parts, sources, rows=rows, spec=preset.closed_form, embed=embed))
 
 
 def build(preset: Preset, base: Base) -> TwoTowers:

@@ -111,6 +111,7 @@ def test_packaged_text_tower_learns_by_adapters_alone(tmp_path: Path) -> None:
     told = load_preset(
         "starter",
         changes=[
+            "closed_form=null",
             f"transcriptome.source={write_toy_memory_model(tmp_path / 'base')}", "text.head=projection", "locking=LU",
             "batch.size=4", "max_steps=2", "optimiser.learning_rate=0.01",
         ],

@@ -38,6 +38,7 @@ def preset(base: Path, encoder: Path, *changes: str) -> Preset:
     return load_preset(
         "starter",
         changes=[
+            "closed_form=null",
             f"transcriptome.source={base}", "text.tower=encoder", f"text.source={encoder}", "text.max_tokens=32",
             "batch.size=8", "max_steps=12", "validation.times=3", "validation.choose_by=text_to_transcriptome_AUC",
             *changes,
@@ -145,7 +146,7 @@ def test_each_locking_mode_is_written_so_that_it_loads_as_trained(
 def test_low_rank_adapter_is_stored_beside_the_tower_it_changes(base: Path, encoder: Path, tmp_path: Path) -> None:
     told = preset(
         base, encoder, "locking=LU", 'text.adapter={"rank": 2, "alpha": 4}', "text.head=projection", "max_steps=6",
-        "optimiser.learning_rate=0.05",
+        "optimiser.learning_rate=0.05", "optimiser.tower_learning_rate=0.05",
     )  # fmt: skip
     run(tmp_path / "out", told, measured=False)
     model = JointModel.load(tmp_path / "out")

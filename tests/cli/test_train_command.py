@@ -1,0 +1,112 @@
+"""``geo-atlas train``: what it reads from the command line, and a run from files to a model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from expression_files import counts, wide_gene_map, write_archs4
+from tiny_encoder import write_tiny_encoder, write_tiny_memory_model
+from toy_model import WORDS
+from typer.testing import CliRunner
+
+from atlas.errors import ConfigError, InputError
+from atlas.expression.genes import GeneMap
+from atlas.model.joint import JointModel
+from cli.main import app
+from cli.train import _changes, _fold
+from indexer.training.data import DataOptions, DataSpec, open_sources
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "path", "weight"),
+    [
+        ("corpus:a.h5", "corpus", "a.h5", 1.0),
+        ("genesets:libraries=0.25", "genesets", "libraries", 0.25),
+        ("cells:C=D/x=y.h5ad", "cells", "C=D/x=y.h5ad", 1.0),
+        ("profiles:x=y.h5ad=2", "profiles", "x=y.h5ad", 2.0),
+        ("corpus:a:b.h5=1e-2", "corpus", "a:b.h5", 0.01),
+    ],
+)
+def test_data_is_kind_path_and_weight(text: str, kind: str, path: str, weight: float) -> None:
+    assert DataSpec.parse(text) == DataSpec(kind, Path(path), weight)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("text", ["a.h5", "corpus:", "corpora:a.h5", "corpus:a.h5=0", "corpus:a.h5=-1", "corpus:a=nan"])
+def test_data_that_is_nothing_of_the_kind_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="--data"):
+        DataSpec.parse(text)
+
+
+def test_data_that_is_not_there_is_named(tmp_path: Path) -> None:
+    genes = GeneMap((), (), ())
+    with pytest.raises(InputError, match="no such file"):
+        open_sources([DataSpec("corpus", tmp_path / "none.h5")], genes=genes)
+    with pytest.raises(InputError, match="no file that ends in .gmt"):
+        open_sources([DataSpec("genesets", tmp_path)], genes=genes)
+
+
+@pytest.mark.parametrize(("text", "fold"), [(None, None), ("1/5", (1, 5)), ("5/5", (5, 5))])
+def test_fold_is_read(text: str | None, fold: tuple[int, int] | None) -> None:
+    assert _fold(text) == fold
+
+
+@pytest.mark.parametrize("text", ["0/5", "6/5", "1/1", "1", "a/b", "-1/5", "1/5/9", "\u0661/5"])
+def test_fold_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="--fold"):
+        _fold(text)
+
+
+def test_options_become_changes_and_explicit_ones_come_last() -> None:
+    given = _changes(["seed=3"], text_tower='a "b"', transcriptome=Path("m"), seed=1)
+    assert given == ["text.tower=encoder", 'text.source="a \\"b\\""', 'transcriptome.source="m"', "seed=1", "seed=3"]
+
+
+def test_command_trains_from_files(tmp_path: Path) -> None:
+    n, n_genes = 60, 64
+    values = counts(n_genes, n)
+    for i in range(n):
+        values[i % len(WORDS) :: len(WORDS), i] += 300
+    corpus = write_archs4(
+        tmp_path / "corpus.h5",
+        values,
+        samples={
+            "title": [f"{WORDS[i % len(WORDS)]} number {i}" for i in range(n)],
+            "source_name_ch1": [WORDS[i % len(WORDS)] for i in range(n)],
+            "series_id": [f"GSE{i // 2}" for i in range(n)],
+        },
+    )
+    encoder = write_tiny_encoder(tmp_path / "encoder")
+    base = write_tiny_memory_model(tmp_path / "base", encoder, n_genes)
+    command = [
+        "train", "--preset", "starter", "--data", f"corpus:{corpus}", "--out", str(tmp_path / "out"), "--max-steps", "3",
+        "--text-tower", str(encoder), "--transcriptome", str(base), "--device", "cpu", "--fold", "1/5", "--json",
+        "--set", "closed_form=null", "--set", "text.max_tokens=32", "--set", "batch.size=8", "--set", "validation.times=1",
+        "--set", "validation.n_items=8",
+    ]  # fmt: skip
+    result = CliRunner().invoke(app, command, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout.strip().splitlines()[-1])
+    assert report["n_steps"] == 3
+    model = JointModel.load(tmp_path / "out")
+    assert report["model_hash"] == model.hash
+    record = json.loads((tmp_path / "out" / "training.json").read_text())
+    held_out = set(record["held_out_studies"])
+    assert 4 <= len(held_out) <= 8
+    assert not held_out & set(record["split"]["validation_studies"])
+    assert record["data"][0]["n_train"] + record["data"][0]["n_validation"] <= n - 2 * len(held_out)
+    assert np.isfinite(report["ended_with"]["text_to_transcriptome_AUC"])
+    with pytest.raises(ConfigError, match="--resume"):
+        CliRunner().invoke(app, command, catch_exceptions=False)
+
+
+def test_rare_samples_weigh_more_only_if_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_archs4(tmp_path / "corpus.h5", counts(8, 4))
+    genes = wide_gene_map(8)
+    monkeypatch.setattr("indexer.training.data.item_weights", lambda source: np.arange(1.0, len(source) + 1))
+    for asked, expected in ((False, [1.0, 1.0, 1.0, 1.0]), (True, [0.4, 0.8, 1.2, 1.6])):
+        options = DataOptions(density=asked)
+        ((source, _),) = open_sources([DataSpec("corpus", path)], genes=genes, options=options)
+        assert source.weights.tolist() == pytest.approx(expected)
