@@ -9,6 +9,8 @@ settled before it.
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import numpy.typing as npt
 
@@ -49,14 +51,17 @@ def radii(vectors: Vectors, *, n_neighbors: int = 30, seed: int = 0) -> Values:
 
 def densmap_radii(vectors: Vectors, *, n_neighbors: int = 30, seed: int = 0) -> Values:
     """Return densMAP's radius: the log of the mean squared distance to the neighbours, by membership in UMAP's graph."""
-    from umap.umap_ import fuzzy_simplicial_set
-
     _check(vectors)
     k = min(n_neighbors, len(vectors) - 1)
     state = np.random.RandomState(seed)
-    graph, _, _, distances = fuzzy_simplicial_set(
-        np.asarray(vectors, dtype=np.float32), k, state, "euclidean", return_dists=True
-    )
+    with warnings.catch_warnings():
+        # numba and umap warn about their own compilation and optional parts; none of it is for our users
+        warnings.simplefilter("ignore")
+        from umap.umap_ import fuzzy_simplicial_set
+
+        graph, _, _, distances = fuzzy_simplicial_set(
+            np.asarray(vectors, dtype=np.float32), k, state, "euclidean", return_dists=True
+        )
     membership = graph.tocsr()
     squared = distances.tocsr().astype(np.float64).power(2)
     total = np.asarray(membership.sum(axis=1)).ravel()
