@@ -72,6 +72,8 @@ def model_card(
         Gene-set libraries that the model knows, with their origins.
     """
     config = read_config(model_dir / "config.json")
+    if training is not None and "preset" not in training:
+        training = None  # a closed form, whose record only names the studies it was made without
     parts = [
         "# Model card\n\n" + _what(model_dir, config),
         _data(config, training=training, libraries=libraries or {}),
