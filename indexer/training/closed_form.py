@@ -110,6 +110,7 @@ def closed_form(
         by_deviation=False,
         detected_only=spec.detected_only,
         usual_in_panel=spec.usual_in_panel,
+        min_genes=spec.min_genes,
     )
     corpora = [(s, r) for s, r in zip(sources, rows, strict=True) if isinstance(s, CorpusSource)]
     statistics, record = _statistics(corpora, recipe=recipe, gene_rows=gene_rows, human=human)

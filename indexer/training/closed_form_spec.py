@@ -19,6 +19,7 @@ class ClosedFormSpec(BaseModel):
     clip: float = Field(8.0, gt=0)
     detected_only: bool = True  # genes that a sample does not show weigh nothing
     usual_in_panel: float | None = Field(1.0, gt=0)  # usual levels are ranked anew among the genes measured
+    min_genes: int = Field(1, ge=1)  # of the model's genes, a sample to be embedded must have measured so many
     components: int = Field(300, ge=1)  # directions of the samples' weights that are told apart
     ridge: float = Field(1.0, gt=0)  # trace of the ridge; that of the samples' second moment is 1
     spectrum: float = Field(1.0, ge=0, le=1)  # how much of the singular values the genes take
