@@ -32,6 +32,7 @@ Markers = Annotated[
     Path | None,
     typer.Option("--markers", help="Table of markers with the columns of PanglaoDB, for the marker baseline."),
 ]
+BY_HAND = "<!-- by hand -->"
 _CONFUSED = 10  # largest confusions shown
 
 GeneSets = Annotated[
@@ -112,6 +113,8 @@ def everything(
 ) -> None:
     """Measure everything and write every table: bars, zero-shot labels, phrases, retrieval, integration.
 
+    Of a page that is there, what stands below the line "<!-- by hand -->" is kept.
+
     Example: geo-atlas evaluate all --data evaluation-data --model my-model --out evaluation.md
     """
     from indexer.evaluation.report import Request, measure_all, page, report_json
@@ -127,7 +130,7 @@ def everything(
     parts += [f"--baseline {name}=DIR" for name in request.others or {}]
     parts += ["--markers MARKERS"] if markers else []
     parts += ["--gene-sets SETS"] if gene_sets else []
-    write_whole(out, f"# {title}\n\n" + page(measured, command=" ".join(parts)))
+    write_whole(out, f"# {title}\n\n" + page(measured, command=" ".join(parts)) + by_hand(out))
     write_whole(out.with_suffix(".json"), report_json(measured))
     say(f"Wrote {out} and {out.with_suffix('.json')}.")
 
@@ -257,6 +260,12 @@ def named_folders(given: list[str] | None) -> dict[str, Path]:
             raise ConfigError(f"--baseline {text!r} is not NAME=DIR, for example training-free=old-model.")
         found[name] = Path(folder)
     return found
+
+
+def by_hand(path: Path) -> str:
+    """Return what a person wrote below the line ``BY_HAND`` of a page, with the line; "" where there is none."""
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    return "\n" + text[text.index(BY_HAND) :] if BY_HAND in text else ""
 
 
 def write_whole(path: Path, text: str) -> None:

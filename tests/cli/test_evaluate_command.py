@@ -13,6 +13,7 @@ from toy_model import ToyTextTower, write_toy_model
 
 from atlas.errors import AtlasError, ConfigError, InputError, NotFoundError
 from atlas.model.text_tower import TEXT_TOWERS
+from cli.evaluate import by_hand
 from cli.main import app
 
 TRUTH = ["heart", "liver", "brain"] * 6
@@ -110,3 +111,10 @@ def test_baseline_is_name_and_folder(call: Call, tmp_path: Path) -> None:
     assert "counts.h5" in message
     asked = ("evaluate", "all", "--data", tmp_path, "--out", tmp_path / "a.md", "--baseline", "old")
     assert "NAME=DIR" in call(*asked, error=ConfigError)
+
+
+def test_what_a_person_wrote_below_the_line_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "page.md"
+    assert by_hand(path) == ""
+    path.write_text("# Old\n\nfigures\n\n<!-- by hand -->\n\n## Notes\n")
+    assert by_hand(path) == "\n<!-- by hand -->\n\n## Notes\n"
