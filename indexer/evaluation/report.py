@@ -46,7 +46,7 @@ from indexer.evaluation.phrase_tables import (
 from indexer.evaluation.retrieval import CUTOFFS, Retrieval, chance, deduplicate, evaluate_retrieval
 from indexer.evaluation.sets import PHRASE_BARS
 from indexer.evaluation.tables import markdown, number, plain, show
-from indexer.training.provenance import evaluation_provenance, seen_by, withheld_from
+from indexer.training.provenance import Related, evaluation_provenance, seen_by
 
 logger = logging.getLogger(__name__)
 
@@ -118,16 +118,15 @@ def measure_all(request: Request) -> Measured:
         [(one, None) for one in (model, *others.values())]
         + [(one, fold_of == fold) for fold, one in zip(numbers, folds, strict=False)]
     )
+    series = set(corpus.samples.series)
     who = Contenders(
         model=model,
-        without={}
-        if without is None
-        else {name: without for name in evaluation_provenance() if any(withheld_from(name))},
+        without={} if without is None else dict.fromkeys(must_be_withheld(model, series=series), without),
         others=others,
         markers=markers,
         embed=embed,
         dictionary=dictionary,
-        seen=lambda name: seen_of(model, name, series=set(corpus.samples.series)),
+        seen=lambda name: tuple(f"{one.name} ({one.relation})" for one in seen_of(model, name, series=series)),
     )
     sets = measure_sets(request.data, who, seed=request.seed, n_draws=request.n_draws)
     phrases = measure_phrases(
@@ -159,8 +158,8 @@ def text_alone() -> Any:
     return embed
 
 
-def seen_of(model: JointModel, evaluation_set: str, *, series: Collection[str]) -> tuple[str, ...]:
-    """Return what a model saw of a set's origin, each with its relation.
+def seen_of(model: JointModel, evaluation_set: str, *, series: Collection[str]) -> tuple[Related, ...]:
+    """Return what a model saw of a set's origin.
 
     Libraries are those of its memory of set names; series, those of the corpora unless its record of statistics excludes them.
     """
@@ -172,8 +171,14 @@ def seen_of(model: JointModel, evaluation_set: str, *, series: Collection[str]) 
         libraries = set(pq.read_table(memory, columns=["library"])["library"].to_pylist())
     fitted = model.config.statistics
     used = set() if fitted is None else set(series) - set(fitted.excluded_series)
-    related = seen_by(evaluation_set, libraries=libraries, series=used)
-    return tuple(f"{one.name} ({one.relation})" for one in related)
+    return seen_by(evaluation_set, libraries=libraries, series=used)
+
+
+def must_be_withheld(model: JointModel, *, series: Collection[str]) -> tuple[str, ...]:
+    """Return the sets of whose origin the model saw something that a headline figure must do without."""
+    return tuple(
+        name for name in evaluation_provenance() if any(one.withheld for one in seen_of(model, name, series=series))
+    )
 
 
 def fold_vectors(corpus: Corpus, models: Sequence[JointModel], *, folds: np.ndarray) -> np.ndarray:
