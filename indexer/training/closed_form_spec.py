@@ -27,6 +27,6 @@ class ClosedFormSpec(BaseModel):
     neighbours: int = Field(20, ge=1)
     temperature: float = Field(0.05, gt=0)
     gate: Gate = Gate(weight=1.5, offset=0.05, slope=0.02)
-    scale: float = Field(7.0, gt=0)  # cosines times it where texts share 100 %; 4 to 14 differ little, 7 is best where names are vague
+    scale: float = Field(7.0, gt=0)  # times the cosine, before shares; 4 to 14 differ little
     max_samples: int = Field(4_000, ge=1)  # kept in memory: 4 bytes x 19,794 genes each
     seed: int = Field(0, ge=0)
