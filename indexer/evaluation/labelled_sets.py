@@ -225,21 +225,26 @@ def confusion_table(results: Sequence[SetResult]) -> str:
 
 
 def set_json(one: SetResult) -> dict[str, Any]:
-    """Return one set's figures for the JSON report."""
+    """Return one set's figures for the JSON report; of confusions those that occur."""
     return {
-        "headline": zero_shot_json(one.headline),
-        "shipped": zero_shot_json(one.whole),
+        "headline": {**_without_matrix(one.headline), "confusions": confusions(one.headline.as_asked)},
+        "shipped": _without_matrix(one.whole),
         "seen": list(one.seen),
-        "models": {name: zero_shot_json(report) for name, report in one.models.items()},
+        "models": {name: _without_matrix(report) for name, report in one.models.items()},
         "baselines": {
             name: {
                 "roc_auc_macro": part.roc_auc_macro.value,
                 "accuracy": part.accuracy.value,
                 "top_5": part.top_5.value,
+                "n": part.n,
             }
             for name, part in one.baselines.items()
         },
     }
+
+
+def _without_matrix(report: ZeroShotReport) -> dict[str, Any]:
+    return {name: value for name, value in zero_shot_json(report).items() if name != "confusion"}
 
 
 def reached(results: Sequence[SetResult]) -> list[tuple[str, Estimate, float | None, float | None, str]]:

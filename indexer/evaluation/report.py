@@ -335,7 +335,7 @@ def report_json(measured: Measured) -> str:
         "retrieval": {name: nested(one) for name, one in measured.retrieval.items()},
         "integration": nested(measured.integration),
     }
-    return json.dumps(plain(nested(whole)), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(plain(nested(whole)), ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def nested(value: Any) -> Any:
