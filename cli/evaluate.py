@@ -23,7 +23,7 @@ Data = Annotated[
 ]
 Folds = Annotated[
     list[Path] | None,
-    typer.Option("--fold-models", help="Model trained without one fold of studies; repeatable, in the order of folds."),
+    typer.Option("--fold-models", help="Model trained without one fold of studies, as its record says; repeatable."),
 ]
 Baselines = Annotated[
     list[str] | None, typer.Option("--baseline", help="NAME=DIR, a model folder to compare with; repeatable.")
@@ -155,6 +155,7 @@ def phrases(
     from indexer.evaluation.baselines import read_markers
     from indexer.evaluation.corpus import Corpus, study_folds
     from indexer.evaluation.dictionary import Dictionary
+    from indexer.evaluation.folds import folds_of_models
     from indexer.evaluation.phrase_tables import (
         contrast_table,
         figure_table,
@@ -169,8 +170,9 @@ def phrases(
     corpus = Corpus.open(data)
     folders = fold_models or [cells.model_folder(model_dir)]
     models, embed = [JointModel.load(folder) for folder in folders], text_alone()
+    folds = folds_of_models(corpus.samples, models) if fold_models else study_folds(corpus.samples.studies)
     tables = measure_phrases(
-        corpus, models, folds=study_folds(corpus.samples.studies),
+        corpus, models, folds=folds,
         others={name: JointModel.load(folder) for name, folder in named_folders(baseline).items()},
         markers=read_markers(markers) if markers else {}, embed=embed,
         dictionary=Dictionary(gene_sets, models[0], embed) if gene_sets else None, seed=seed, n_draws=draws,
@@ -200,12 +202,13 @@ def retrieval(
     """
     from atlas.model.joint import JointModel
     from indexer.evaluation.corpus import Corpus, study_folds
+    from indexer.evaluation.folds import folds_of_models
     from indexer.evaluation.report import fold_vectors, measure_retrieval, nested, retrieval_table, text_alone
     from indexer.evaluation.tables import plain
 
     corpus = Corpus.open(data)
-    folds = study_folds(corpus.samples.studies)
     models = [JointModel.load(folder) for folder in fold_models or [cells.model_folder(model_dir)]]
+    folds = folds_of_models(corpus.samples, models) if fold_models else study_folds(corpus.samples.studies)
     vectors = fold_vectors(corpus, models, folds=folds)
     found = measure_retrieval(corpus, models, vectors, folds=folds, embed=text_alone(), seed=seed)
     if as_json:

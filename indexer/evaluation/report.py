@@ -22,6 +22,7 @@ from atlas.model.text_tower import MiniLmTower
 from indexer.evaluation.baselines import read_markers
 from indexer.evaluation.corpus import Corpus, study_folds
 from indexer.evaluation.dictionary import Dictionary
+from indexer.evaluation.folds import folds_of_models
 from indexer.evaluation.integration import Integration, evaluate_integration
 from indexer.evaluation.labelled_sets import (
     Contenders,
@@ -112,7 +113,7 @@ def measure_all(request: Request) -> Measured:
     embed = text_alone()
     dictionary = Dictionary(request.gene_sets, model, embed) if request.gene_sets else None
     corpus = Corpus.open(request.data)
-    fold_of = study_folds(corpus.samples.studies)
+    fold_of = folds_of_models(corpus.samples, folds) if folds else study_folds(corpus.samples.studies)
     numbers = np.unique(fold_of) if folds else ()
     corpus.embed_all(
         [(one, None) for one in (model, *others.values())]
