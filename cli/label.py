@@ -82,12 +82,12 @@ def label(
             "Give the number of a cluster, or an h5ad file with --labels FILE and --out FILE: "
             "geo-atlas label my.h5ad --labels types.txt --out scores.parquet."
         )
-    if out.exists() and not force:
-        raise InputError(f"{out} is there already; give another --out, or --force to replace it.")
+    from atlas.cells.output import refuse_target
     from atlas.cells.rows import open_rows
     from atlas.cells.scoring import read_genes, tissue_of
     from atlas.cells.texts import label_texts
 
+    refuse_target(out, force=force, inputs=(Path(target), labels))
     names, model = read_labels(labels), cells.load_model(model_dir)
     with open_rows(Path(target), layer=layer, unit=cells.unit_of(unit)) as rows:
         place = tissue_of(rows) if tissue is None else tissue or None

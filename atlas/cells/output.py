@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -51,8 +51,7 @@ def write_scores(
     ResourceError
         If it cannot be written.
     """
-    if path.exists() and not force:
-        raise InputError(f"{path} is there already; give another --out, or --force to replace it.")
+    refuse_target(path, force=force)
     if ROW_ID in texts.labels:
         raise InputError(f"A label is called {ROW_ID!r}, which is the name of the column of row ids; rename it.")
     schema = _schema(texts, reading=reading, model_hash=model_hash, logit_scale=logit_scale)
@@ -69,6 +68,29 @@ def write_scores(
     finally:
         draft.unlink(missing_ok=True)
     return n_rows
+
+
+def refuse_target(path: Path, *, force: bool, inputs: Sequence[Path] = ()) -> None:
+    """Refuse a path that must not be written over.
+
+    Parameters
+    ----------
+    inputs
+        Files that are read; they are never replaced, whatever ``force`` says.
+
+    Raises
+    ------
+    InputError
+        If something is there and ``force`` is off, it is no plain file, or it is one of ``inputs``.
+    """
+    if not path.exists():
+        return
+    if not path.is_file():
+        raise InputError(f"{path} is a folder or a device, not a file that can be replaced; give another --out.")
+    if any(one.exists() and path.samefile(one) for one in inputs):
+        raise InputError(f"{path} is read by this command and would be lost; give another --out.")
+    if not force:
+        raise InputError(f"{path} is there already; give another --out, or --force to replace it.")
 
 
 def _table(block: ScoreBlock, *, schema: pa.Schema, logit_scale: float | None) -> pa.Table:

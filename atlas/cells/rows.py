@@ -117,6 +117,8 @@ class H5adRows(H5adSource):
         self._layer = layer
         super().__init__(path, unit=unit)
         try:
+            if not self.sample_ids:
+                raise InputError(f"{path} has no rows: its obs is empty.", details={"file": str(path)})
             with hdf5.reading(str(path)):
                 self._scale = self._find_scale()
         except BaseException:

@@ -106,9 +106,14 @@ def _same_totals(linear: npt.NDArray[np.float64]) -> bool:
 
 
 def _not_readable(value: float, *, where: str) -> InputError:
-    what = "a value that is not finite" if not np.isfinite(value) else f"a negative value ({value:g})"
+    if np.isfinite(value):
+        what = f"a negative value ({value:g}) in {where}: centred or scaled expression cannot be undone"
+        advice = ", or declare --unit log2 for log2 values"
+    else:
+        what = f"a value that is not finite ({value:g}) in {where}: what was not measured cannot be scored"
+        advice = ", or leave such rows out"
     return InputError(
-        f"There is {what} in {where}: centred or scaled expression cannot be undone. Expected counts, TPM or log(1 + value); "
-        "choose another matrix of the file (--layer counts or --layer raw), or declare --unit log2 for log2 values.",
+        f"There is {what}. Expected counts, TPM or log(1 + value); "
+        f"choose another matrix of the file (--layer counts or --layer raw){advice}.",
         details={"value": str(value)},
     )

@@ -27,6 +27,7 @@ from atlas.model.transcriptome import InputKind
 PAPER_LOGIT_SCALE = 1.0 / 0.07  # where a model has learned none: the start value of CLIP's temperature
 FEW_GENES = 0.1  # below this share of the model's genes a row is placed poorly
 _TISSUE_COLUMNS = ("tissue", "organ", "organ_tissue")
+_NAMED_BY = {"ensembl": "Ensembl id", "symbol": "symbol", "mixed": "symbol and Ensembl id"}
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ class Reading:
         c = self.coverage
         said = [
             f"{self.name}: {self.n_rows:,} rows read as {self.scale}; {c.n_recognised:,} of {c.n_given:,} genes recognised "
-            f"as {c.organism} genes by {c.identifier}."
+            f"as {c.organism} genes by {_NAMED_BY[c.identifier]}."
         ]
         if c.n_covered < FEW_GENES * c.n_model_genes:
             said.append(

@@ -91,7 +91,8 @@ def label_texts(
     if twice:
         shown = ", ".join(map(repr, twice[:10]))
         raise InputError(
-            f"{len(twice)} label(s) are given more than once: {shown}.", details={"duplicates": twice[:100]}
+            f"{len(twice)} label(s) are given more than once: {shown}. Give each one once.",
+            details={"duplicates": twice[:100]},
         )
     filled = tuple(_template(template) for template in templates) or (PLAIN,)
     rows = (

@@ -107,28 +107,32 @@ class RunRecord:
         return cls(folder, content)
 
     def enter(self, *, resume: bool, first: bool) -> RunRecord:
-        """Take the folder: begin there, or find the run that is to go on.
+        """Ask for the folder: to begin there, or for the run that is to go on. Nothing is written yet, see :meth:`begin`.
 
         Parameters
         ----------
         resume
             Whether a run that is there goes on.
         first
-            Whether this process writes.
+            Whether this process writes; the others would find what it wrote and take it for another run.
 
         Raises
         ------
         ConfigError
-            If the folder holds another run or other files.
+            If the folder is a file, or holds another run or other files.
         ArtifactError
             If the run that is to go on had another preset or other data.
         """
         path = self.folder / RECORD
+        if not first and not resume:
+            return self
+        if self.folder.exists() and not self.folder.is_dir():
+            raise ConfigError(f"{self.folder} is a file. Give a new folder with --out.")
         if not path.is_file():
-            if self.folder.is_dir() and any(self.folder.iterdir()) and not resume:
-                raise ConfigError(f"The folder {self.folder} is not empty. Give a new folder with --out.")
-            if first:
-                self.write()
+            if self.folder.is_dir() and any(one.name != f".{RECORD}.tmp" for one in self.folder.iterdir()):
+                raise ConfigError(
+                    f"The folder {self.folder} is not empty and holds no run of training. Give a new folder with --out."
+                )
             return self
         if not resume:
             raise ConfigError(
@@ -143,6 +147,14 @@ class RunRecord:
                 details={"seen": self.content["key"], "expected": there.get("key")},
             )
         return RunRecord(self.folder, there)
+
+    def begin(self) -> None:
+        """Write the record of a run that begins; one that goes on has it.
+
+        Until then nothing is in the folder, so a run that its data or preset end at the start does not occupy it.
+        """
+        if not (self.folder / RECORD).is_file():
+            self.write()
 
     def add(self, **facts: Any) -> RunRecord:
         """Return the record with more facts."""

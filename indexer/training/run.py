@@ -139,6 +139,8 @@ def train(
         base = begin_with_closed_form(base, preset, [source for source, _ in sources], rows=rows.train)
     set_seed(preset.seed)
     model = build(preset, base)
+    if _is_first():
+        record.begin()
     batches = _batches(preset, sources, model=model, features=features or out / "features")
     held_out = HeldOut(
         batches,

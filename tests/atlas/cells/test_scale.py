@@ -55,3 +55,10 @@ def test_declared_unit_is_not_looked_at() -> None:
     with pytest.raises(InputError):
         declared_scale(Unit.TPM).linear(-COUNTS - 1, row_ids=IDS)
     assert (declared_scale(Unit.LOG2).linear(-COUNTS, row_ids=IDS) == -COUNTS).all()
+
+
+def test_a_value_that_is_missing_is_not_called_centred() -> None:
+    with pytest.raises(InputError, match=r"not finite \(nan\) in row '0'") as refused:
+        seen_scale(COUNTS).linear(np.full((1, 2), np.nan, np.float32), row_ids=IDS)
+    assert "centred" not in refused.value.message
+    assert "rows out" in refused.value.message

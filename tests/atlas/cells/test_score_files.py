@@ -13,7 +13,7 @@ import pytest
 from cell_files import cells
 from toy_model import ToyTextTower, write_toy_model
 
-from atlas.cells.output import write_scores
+from atlas.cells.output import refuse_target, write_scores
 from atlas.cells.rows import AnnDataRows
 from atlas.cells.scoring import Reading, ScoreBlock, read_genes, score, score_blocks, softmax
 from atlas.cells.texts import LabelTexts, label_texts
@@ -98,3 +98,18 @@ def test_names_that_cannot_be_written_are_refused(tmp_path: Path, reading: Readi
         write_scores(tmp_path / "s.parquet", blocks(1), texts=texts("row_id", "b"), reading=reading, model_hash="m")
     with pytest.raises(ResourceError, match="cannot be written"):
         write_scores(tmp_path / "no" / "s.parquet", blocks(1), texts=texts("a", "b"), reading=reading, model_hash="m")
+
+
+def test_what_is_read_or_is_no_file_is_never_replaced(tmp_path: Path) -> None:
+    source, link = tmp_path / "cells.h5ad", tmp_path / "link.h5ad"
+    source.write_text("cells")
+    link.symlink_to(source)
+    for out in (source, link):
+        with pytest.raises(InputError, match="would be lost"):
+            refuse_target(out, force=True, inputs=(tmp_path / "absent", source))
+    with pytest.raises(InputError, match="folder or a device"):
+        refuse_target(Path("/dev/null"), force=True)
+    with pytest.raises(InputError, match="folder or a device"):
+        refuse_target(tmp_path, force=True)
+    refuse_target(source, force=True)
+    refuse_target(tmp_path / "new.parquet", force=False, inputs=(source,))

@@ -130,6 +130,12 @@ def test_file_without_any_signal_is_refused(model: JointModel) -> None:
         score(data, LABELS, model=model)
 
 
+def test_file_without_rows_is_refused(tmp_path: Path) -> None:
+    for source in (write_cells(tmp_path / "cells.h5ad", cells(TRUTH)[:0].copy()), cells(TRUTH)[:0].copy()):
+        with pytest.raises(InputError, match="no rows"), open_rows(source):
+            pass
+
+
 def test_unknown_genes_are_refused_with_examples(model: JointModel) -> None:
     data = cells(TRUTH)
     data.var_names = [f"probe_{i}" for i in range(data.n_vars)]

@@ -224,11 +224,24 @@ def test_resuming_with_another_preset_or_other_data_is_refused(base: Path, encod
         run(tmp_path, preset(base, encoder), source=ToySource(N, seed=9), resume=True)
 
 
-def test_folder_with_other_files_is_left_alone(base: Path, encoder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("resume", [False, True])
+def test_folder_with_other_files_is_left_alone(base: Path, encoder: Path, tmp_path: Path, resume: bool) -> None:
     (tmp_path / "thesis.txt").write_text("do not touch")
     with pytest.raises(ConfigError, match="not empty"):
-        run(tmp_path, preset(base, encoder))
+        run(tmp_path, preset(base, encoder), resume=resume)
+    with pytest.raises(ConfigError, match="is a file"):
+        run(tmp_path / "thesis.txt", preset(base, encoder), resume=resume)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_run_that_ends_before_it_begins_does_not_take_the_folder(base: Path, encoder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for change in ("text.max_tokens=100000", "text.source=/nowhere"):
+        with pytest.raises((ArtifactError, ConfigError)):
+            run(out, preset(base, encoder, change, "text.head=projection"))
+        assert not out.exists()
+    run(out, preset(base, encoder, "max_steps=1"), resume=True)
+    assert json.loads((out / "training.json").read_text())["state"] == "done"
 
 
 def test_loss_that_is_no_number_stops_with_the_batch_named(base: Path, encoder: Path, tmp_path: Path) -> None:
