@@ -16,7 +16,7 @@ from cli.output import print_json, print_table, print_text, say
 app = typer.Typer(no_args_is_help=True)
 
 Label = Annotated[str, typer.Option("--label", help="Column of obs with the true labels.")]
-Seed = Annotated[int, typer.Option("--seed", help="Seed of the bootstrap.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of the bootstrap.")]
 Draws = Annotated[int, typer.Option("--draws", min=1, help="Bootstrap draws.")]
 Data = Annotated[
     Path, typer.Option("--data", help="Folder with evaluation/*.h5ad and corpora/counts.h5, corpora/tpm.h5.")

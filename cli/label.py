@@ -94,6 +94,8 @@ def label(
         texts = label_texts(names, templates=tuple(template or ()), tissue=place, as_written=as_written)
         reading = read_genes(rows, model=model, organism=organism)
         _show(reading, texts, as_json=as_json)
+        if len(names) == 1 and not cosine:
+            say("There is one label, so its share is 1 in every row: --cosine tells rows apart.")
         n_rows = _write(rows, texts, model=model, reading=reading, kind=input_kind, out=out, cosine=cosine, force=force)
     if as_json:
         print_json(
@@ -115,7 +117,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
         If the file cannot be read as text, or holds no label.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")  # no other sign ends a line
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is no UTF-8 text; expected one label a line.") from error
     except OSError as error:

@@ -82,7 +82,13 @@ def refuse_target(path: Path, *, force: bool, inputs: Sequence[Path] = ()) -> No
     ------
     InputError
         If something is there and ``force`` is off, it is no plain file, or it is one of ``inputs``.
+    ResourceError
+        If its folder is not there.
     """
+    if not path.parent.is_dir():
+        raise ResourceError(
+            f"{path} cannot be written: there is no folder {path.parent}. Make it, or give another --out."
+        )
     if not path.exists():
         return
     if not path.is_file():

@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 from cell_files import cells, write_cells
 from toy_model import ToyTextTower, write_toy_model
+from typer.testing import CliRunner
 
-from atlas.errors import AtlasError, ConfigError, InputError, NotFoundError
+from atlas.errors import AtlasError, ConfigError, InputError, NotFoundError, ResourceError
 from atlas.model.text_tower import TEXT_TOWERS
 from cli.evaluate import by_hand
 from cli.main import app
@@ -84,6 +85,33 @@ def test_label_writes_every_score_of_every_row(call: Call, file: Path, tmp_path:
     assert (answer["n_rows"], answer["labels"]) == (18, ["liver", "heart", "brain"])
     cosines = pd.read_parquet(out)
     assert (cosines.idxmax(axis=1) == frame.idxmax(axis=1)).all()
+
+
+def test_a_label_ends_with_its_line_alone(call: Call, file: Path, tmp_path: Path) -> None:
+    labels, out = tmp_path / "labels.txt", tmp_path / "scores.parquet"
+    labels.write_bytes("\ufeffliver\u2028cell\r\n\r\n".encode())
+    call("label", file, "--labels", labels, "--out", out, "--as-written", "--json")
+    frame = pd.read_parquet(out)
+    assert list(frame.columns) == ["liver\u2028cell"]
+    assert (frame.to_numpy() == 1).all()
+
+
+def test_nothing_that_label_reads_is_written_over(call: Call, file: Path, tmp_path: Path) -> None:
+    labels = tmp_path / "labels.txt"
+    labels.write_text("liver\nheart\n")
+    before = file.read_bytes()
+    for out in (file, labels):
+        assert "would be lost" in call("label", file, "--labels", labels, "--out", out, "--force", error=InputError)
+    assert file.read_bytes() == before
+    assert labels.read_text() == "liver\nheart\n"
+    absent = tmp_path / "absent" / "s.parquet"
+    assert "no folder" in call("label", file, "--labels", labels, "--out", absent, error=ResourceError)
+
+
+def test_a_negative_seed_is_a_wrong_option(file: Path) -> None:
+    result = CliRunner().invoke(app, ["evaluate", "zero-shot", str(file), "--seed", "-1"])
+    assert result.exit_code == 2
+    assert "--seed" in result.output
 
 
 def test_label_of_a_file_needs_labels_and_out(call: Call, file: Path, tmp_path: Path) -> None:
