@@ -146,13 +146,14 @@ class ContrastiveLoss(nn.Module):
         Parameters
         ----------
         transcriptomes, texts
-            ``(n, dim)``, L2-normalised; logits are taken in float32 whatever their precision.
+            ``(n, dim)``, L2-normalised; logits are taken in float32 whatever their precision, in mixed precision too.
         weights
             ``(n,)`` sample weights.
         excluded
             Pairs that are no negatives, see :func:`equal_texts`.
         """
-        logits = self.scale * (transcriptomes.float() @ texts.float().T)
+        with torch.autocast(transcriptomes.device.type, enabled=False):  # it would round the cosines to three digits
+            logits = self.scale * (transcriptomes.float() @ texts.float().T)
         parts: dict[str, Tensor] = {}
         if self.weights.clip:
             parts["clip_loss"] = clip_loss(logits, weights=weights, excluded=excluded)

@@ -108,6 +108,14 @@ def test_mix_is_the_weighted_sum_of_its_named_parts() -> None:
     assert number(parts["siglip_loss"]) == pytest.approx(slow_siglip(logits, np.ones(N), nothing, bias=-10.0), rel=1e-5)
 
 
+def test_loss_of_mixed_precision_is_that_of_float32() -> None:
+    """Cosines in half precision tell near pairs apart no longer; at a scale of 100 the loss would be another one."""
+    loss = ContrastiveLoss(LossWeights(), scale=100.0)
+    expected = number(loss(unit(N, 0), unit(N, 1), weights=torch.ones(N))["loss"])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert number(loss(unit(N, 0), unit(N, 1), weights=torch.ones(N))["loss"]) == pytest.approx(expected, rel=1e-6)
+
+
 @pytest.mark.parametrize(
     ("weights", "unused"), [(LossWeights(), "jsd_loss"), (LossWeights(clip=0, jsd=1), "clip_loss")]
 )
