@@ -69,11 +69,13 @@ def train(
     from indexer.training.run import train as run
     from indexer.training.towers import open_base
 
-    if device not in (None, "cpu", "cuda"):
-        raise ConfigError(f"--device {device}: expected cpu or cuda.")
+    _check_device(device)
     specs = [DataSpec.parse(text) for text in data]
     told = load_preset(preset, changes=_changes(change, text_tower=text_tower, transcriptome=transcriptome, seed=seed))
     base = open_base(told)
+    if organism not in base.genes.organisms:
+        known = ", ".join(sorted(set(base.genes.organisms)))
+        raise ConfigError(f"--organism {organism}: the model that training starts from has genes of {known}.")
     reading = DataOptions(
         tuple(exclude_series or ()), tuple(leave_out or ()), label, tissue, study, donor, organism,
         told.sampling.augment, told.sampling.density,
@@ -109,6 +111,18 @@ def _changes(
     if seed is not None:
         changes.append(f"seed={seed}")
     return changes + list(given or ())
+
+
+def _check_device(device: str | None) -> None:
+    if device not in (None, "cpu", "cuda"):
+        raise ConfigError(f"--device {device}: expected cpu or cuda.")
+    if device == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise ConfigError(
+                "--device cuda: there is no GPU that torch can use here. Leave --device away, or say cpu."
+            )
 
 
 def _fold(text: str | None) -> tuple[int, int] | None:

@@ -144,3 +144,15 @@ def test_the_command_imports_a_local_copy(
         app(["model", "import", str(source)], standalone_mode=False)
     app(["model", "import", str(source), "--out", "b", "--dictionaries", str(source)], standalone_mode=False)
     assert read_geneformer(tmp_path / "b").fingerprint == read_geneformer(tmp_path / "published-imported").fingerprint
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_folder_that_is_no_published_model_is_named(tmp_path: Path, there: bool) -> None:
+    source = tmp_path / "absent"
+    if there:
+        source.mkdir()
+    with pytest.raises(ArtifactError, match="no folder of a published model") as refused:
+        import_geneformer(source, tmp_path / "out")
+    assert refused.value.kind == "missing"
+    assert "Geneformer-V1-10M" in refused.value.message
+    assert not (tmp_path / "out").exists()

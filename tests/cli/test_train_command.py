@@ -59,6 +59,21 @@ def test_fold_that_is_none_is_refused(text: str) -> None:
         _fold(text)
 
 
+def test_a_gpu_that_is_not_there_and_genes_the_start_lacks_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    sets = tmp_path / "some.gmt"
+    sets.write_text("B cell\t\tTP53\n")
+    base = write_tiny_memory_model(tmp_path / "base", write_tiny_encoder(tmp_path / "encoder"))
+    command = ["train", "--data", f"genesets:{sets}", "--out", str(tmp_path / "out"), "--transcriptome", str(base)]
+    for option, message in (("--device", "no GPU"), ("--organism", "has genes of human")):
+        value = {"--device": "cuda", "--organism": "cow"}[option]
+        with pytest.raises(ConfigError, match=message):
+            CliRunner().invoke(app, [*command, option, value], catch_exceptions=False)
+    assert not (tmp_path / "out").exists()
+
+
 def test_options_become_changes_and_explicit_ones_come_last() -> None:
     given = _changes(["seed=3"], text_tower='a "b"', transcriptome=Path("m"), seed=1)
     assert given == ["text.tower=encoder", 'text.source="a \\"b\\""', 'transcriptome.source="m"', "seed=1", "seed=3"]

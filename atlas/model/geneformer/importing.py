@@ -61,6 +61,13 @@ def import_geneformer(source: Path, out: Path, *, dictionaries: Path | None = No
         If it cannot be written.
     """
     refuse_existing(out)
+    if not (source / "config.json").is_file():
+        raise ArtifactError(
+            f"{source} is no folder of a published model: {'it has no config.json' if source.is_dir() else 'it is not there'}. "
+            "Give the folder that holds config.json and the weights, such as Geneformer-V1-10M.",
+            kind="missing",
+            details={"path": str(source)},
+        )
     config = read_encoder_config(source / "config.json")
     weights = _find_weights(source)
     vocabulary, pickles = _find_vocabulary(source, dictionaries, vocab_size=config["vocab_size"])

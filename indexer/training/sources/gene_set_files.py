@@ -213,7 +213,14 @@ def _assemble(
         places.append(own[told])
         values.append(sums[told])
     if not kept:
-        raise InputError(f"No gene set is left: {dict(dropped)}.", details={"dropped": dict(dropped)})
+        left_out = (
+            ", ".join(f"{n:,} {reason.replace('_', ' ')}" for reason, n in dropped.items()) or "the files hold none"
+        )
+        raise InputError(
+            f"No gene set is left ({left_out}). Expected lines of name, description and gene symbols, of "
+            f"{n_genes[0]:,} to {n_genes[1]:,} genes that the model knows.",
+            details={"dropped": dict(dropped)},
+        )
     starts = np.concatenate([[0], np.cumsum([part.size for part in places])])
     shape = (len(kept), n_model_genes)
     return GeneSets(
