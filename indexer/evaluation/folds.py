@@ -47,8 +47,8 @@ def folds_of_models(samples: CuratedSamples, models: Sequence[JointModel]) -> np
         folds[mine] = usual if usual in able else able[0]
     if learned:
         raise InputError(
-            f"No model of a fold was made without {', '.join(learned[:_NAMED])} ({len(learned)} studies in all): figures would be of "
-            "samples that were learned from. Give models of geo-atlas train --fold K/N for every K.",
+            f"No model of a fold was made without {', '.join(learned[:_NAMED])} ({len(learned)} studies in all): "
+            "the figures would be of samples that were learned from. Give models of geo-atlas train --fold K/N for every K.",
             details={"studies": learned},
         )
     idle = sorted(set(range(len(models))) - set(folds.tolist()))

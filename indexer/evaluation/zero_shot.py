@@ -151,6 +151,7 @@ def evaluate_file(
         asked, plain = score_texts(rows, texts, model=model, input=input, organism=organism)
     codes = np.array([-1 if name is None else names.index(name) for name in truth])
     used = (codes >= 0) & asked.has_signal
+    _refuse_one_label(codes[used], where=rows.name)
 
     def measured(scores: CellScores, cosines: np.ndarray) -> ZeroShot:
         shares, of_types = (
@@ -258,6 +259,15 @@ def _label_results(
 
 def _ratio(part: float, whole: float) -> float:
     return float(part / whole) if whole else float("nan")
+
+
+def _refuse_one_label(codes: np.ndarray, *, where: str) -> None:
+    if len(np.unique(codes)) < 2:
+        raise InputError(
+            f"{len(codes):,} rows of {where} have a label and can be embedded, of fewer than two labels; zero-shot labelling is "
+            "measured between two labels or more.",
+            details={"n_rows": len(codes)},
+        )
 
 
 def _two_or_more(truth: Sequence[str | None], *, column: str, where: str) -> tuple[str, ...]:

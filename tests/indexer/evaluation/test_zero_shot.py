@@ -92,6 +92,15 @@ def test_one_label_or_none_is_refused(tmp_path: Path, model: JointModel) -> None
         evaluate_file(data, label="type", model=model)
 
 
+def test_labels_whose_rows_have_no_signal_do_not_count(model: JointModel) -> None:
+    data = cells(["heart"] * 3 + ["liver"] * 2)
+    counts = data.X.toarray()
+    counts[3:] = 0
+    data.X = counts
+    with pytest.raises(InputError, match="3 rows of .* fewer than two labels"):
+        evaluate_file(data, label="cell_type", model=model)
+
+
 def test_mouse_file_and_tissue_of_obs(model: JointModel) -> None:
     data = cells(TRUTH, mouse=True)
     data.obs["tissue"] = "skin"
