@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +67,8 @@ def write_scores(
     except OSError as error:
         raise ResourceError(f"{path} cannot be written: {error.strerror or error}.") from error
     finally:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):  # of a read-only folder, where there is no draft either
+            draft.unlink(missing_ok=True)
     return n_rows
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -81,6 +82,18 @@ def test_a_failure_leaves_nothing_behind(tmp_path: Path, reading: Reading) -> No
     with pytest.raises(InputError, match="ends here"):
         write_scores(path, broken(), texts=texts("a", "b"), reading=reading, model_hash="m")
     assert [one.name for one in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_read_only_folder_is_said_to_be_one(
+    tmp_path: Path, reading: Reading, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("atlas.cells.output.pq.ParquetWriter", refused)
+    monkeypatch.setattr(Path, "unlink", refused)  # as the system answers, though there is nothing to remove
+    with pytest.raises(ResourceError, match=r"cannot be written: Read-only"):
+        write_scores(tmp_path / "s.parquet", blocks(1), texts=texts("a", "b"), reading=reading, model_hash="m")
 
 
 def test_a_file_is_replaced_only_by_force(tmp_path: Path, reading: Reading) -> None:
