@@ -104,8 +104,8 @@ class SeriesHit:
 class SearchResult:
     """The answer to a phrase.
 
-    ``no_match`` says that no sample answers better than it answers phrases that mean nothing here; the hits are listed all
-    the same. ``message`` is that sentence, or a note on how the phrase was read (accession, gene symbol).
+    ``no_match`` says that the phrase lies no nearer to the vocabularies than phrases that mean nothing here; the hits are listed
+    all the same. ``message`` is that sentence, or a note on how the phrase was read (accession, gene symbol).
     """
 
     release: str

@@ -15,7 +15,7 @@ from ui.text import markup, safe_url
 LIMITS = (
     "A sample's place comes from its expression alone. A score says that genes and words point the same way. It is no diagnosis "
     "and no probability.",
-    "For many diseases the atlas finds the tissue rather than the disease: “cardiomyopathy” finds hearts, failing or not.",
+    "For many diseases the atlas finds the tissue rather than the disease: “cardiomyopathy” finds hearts, also healthy ones.",
     "It says “nothing matches” for phrases that are no biology. It does not notice that it lacks a tissue: it then shows what "
     "resembles it. Look at what the hits are before you believe what they were asked for.",
     "Clusters partly follow studies rather than biology. One that is mostly a single study is marked; what a scan finds in "
@@ -129,8 +129,8 @@ def _model(release: Mapping[str, Any]) -> None:
     facts = (
         ("What it does", "puts transcriptomes and words into one space, so that a cosine compares them"),
         ("Reads", "expression of human genes: counts, TPM, FPKM or log2 values; and English phrases"),
-        ("Packaged model", "genes are described by their public summaries and a sample by its most telling genes; nothing was "
-         "trained on the samples' texts"),
+        ("Packaged model", "a closed form, no gradients: public gene sets factorised in the metric of real samples; "
+         "a sample by its most telling genes, a phrase by the gene sets with the nearest names"),
         ("Dimensions", f"{release['dim']:,}"),
         ("Model hash", str(release["model_hash"])[:16]),
         ("Content key", str(release["content_key"])[:16]),
