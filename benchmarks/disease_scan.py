@@ -195,6 +195,9 @@ def report_on(release: Release, shelf: ScanShelf, *, home: Path, data: Path) -> 
                 "The cut was chosen in sight of these figures: see [scans.md](scans.md#what-is-checked).",
                 cut_table(release, home, shelf, term="cardiomyopathy"),
                 "## Truth: samples that carry the disease",
+                "The packaged model was made with these studies, so figures of it flatter; those of models that had not seen a "
+                "study they are measured on: "
+                "[measurements-model.md](measurements-model.md#diseases-against-controls-of-the-same-study).",
                 truth_table(rules, shelf, samples=samples),
                 f"Intervals: {N_DRAWS} bootstrap draws of whole studies, seed {SEED}; within a study also of samples; † one or "
                 "two studies, so the interval says nothing of others. A disease far above .5 against all and near .5 inside its "

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from atlas.model.joint import JointModel
 
 SAME_IDEA = 0.85
-"""Of background texts with at least this cosine, one is kept. About 5,300 of the 9,600 packaged texts remain."""
+"""Of background texts with at least this cosine, one is kept. With the packaged model 4,737 of 9,601 texts remain."""
 _BLOCK = 512
 _TABLE, _VECTORS = "background.parquet", "background.npy"
 
