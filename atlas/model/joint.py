@@ -102,9 +102,9 @@ class JointModel:
         return self.with_parts(self._parts.with_statistics(statistics, record))
 
     def with_parts(self, parts: ModelParts) -> JointModel:
-        """Return a copy in memory with other parts that share this model's loaded text tower."""
+        """Return a copy in memory with other parts; it shares this model's loaded text tower if its raw texts are the same."""
         copy = JointModel(parts, folder=self.folder, digest="", threads=self._threads)
-        if parts.config.text.fingerprint == self.config.text.fingerprint:
+        if copy.raw_text_key == self.raw_text_key:  # an adapter is merged into the tower
             copy._text_tower = self._text_tower
         return copy
 

@@ -247,6 +247,18 @@ def low_rank(*, rank: int = 2, width: int = HIDDEN) -> dict[str, np.ndarray]:
     }
 
 
+def test_copy_with_an_adapter_does_not_share_the_tower_without_it(folder: Path) -> None:
+    record, tensors = LoraRecord(rank=2, alpha=4.0, modules=(LAYER,)), low_rank()
+    tower = EncoderTower(folder, pooling="mean")
+    plain = JointModel.of_parts(encoder_parts(tower, str(folder)))
+    before = plain.embed_raw_texts(["heart"])  # the tower is loaded now
+    parts = encoder_parts(tower, str(folder), adapter=record)
+    adapted = ModelParts(parts.config, parts.genes, {**parts.tensors, **tensors})
+    expected = JointModel.of_parts(adapted).embed_raw_texts(["heart"])
+    assert not np.array_equal(expected, before)
+    assert np.array_equal(plain.with_parts(adapted).embed_raw_texts(["heart"]), expected)
+
+
 def test_low_rank_changes_are_merged_on_loading(tmp_path: Path, folder: Path) -> None:
     record, tensors = LoraRecord(rank=2, alpha=4.0, modules=(LAYER,)), low_rank()
     parts = encoder_parts(EncoderTower(folder, pooling="mean"), str(folder), adapter=record)
