@@ -21,6 +21,7 @@ from atlas.model.checkpoint import ModelParts, model_hash, write_model
 from atlas.model.quantised import Int8Rows
 from indexer.stage import Progress, silent_progress
 from indexer.training.batches import Batches
+from indexer.training.disk import writing
 from indexer.training.draws import MixtureSampler
 from indexer.training.features import FeatureCache
 from indexer.training.held_out import HeldOut
@@ -125,7 +126,7 @@ def train(
     ArtifactError
         If weights are missing, or a run is to go on with another preset or other data.
     ResourceError
-        If the disk is full.
+        If the disk is full, or the folder may not be written.
     """
     from transformers import set_seed
 
@@ -139,8 +140,9 @@ def train(
         base = begin_with_closed_form(base, preset, [source for source, _ in sources], rows=rows.train)
     set_seed(preset.seed)
     model = build(preset, base)
-    if _is_first():
-        record.begin()
+    with writing(out):
+        if _is_first():
+            record.begin()
     batches = _batches(preset, sources, model=model, features=features or out / "features")
     held_out = HeldOut(
         batches,
@@ -161,14 +163,16 @@ def train(
         validate=held_out.measure if len(held_out) >= 2 else None,
         progress=progress,
     )
-    record = _start(trainer, model=model, held_out=held_out, record=record)
+    with writing(out):
+        record = _start(trainer, model=model, held_out=held_out, record=record)
     trainer.start_or_resume(resume=resume)
     chosen = _choose(trainer, model=model, record=record, choose_by=preset.validation.choose_by)
     parts = None
     if _is_first():
         began_whole = isinstance(model.text_head, MemoryModule) and model.text.locked  # the start is a model itself
         again = chosen == START and began_whole
-        parts = base.parts if again else model_parts(model.eval(), preset=preset, base=base, out=out)
+        with writing(out):
+            parts = base.parts if again else model_parts(model.eval(), preset=preset, base=base, out=out)
     facts = {"chosen": chosen, "n_steps": trainer.state.global_step, **trainer.counts}
     return _finish(parts, model=model, held_out=held_out, record=record.add(**facts))
 
@@ -261,7 +265,8 @@ def _finish(parts: ModelParts | None, *, model: TwoTowers, held_out: HeldOut, re
     """Write the model, measure it as written, and close the record; processes beyond the first have no parts to write."""
     digest = ""
     if parts is not None:
-        write_model(record.folder, parts)
+        with writing(record.folder):
+            write_model(record.folder, parts)
         digest = model_hash(record.folder)
         _round(model, parts)
     figures = held_out.measure() if len(held_out) >= 2 else {}
@@ -281,7 +286,8 @@ def _finish(parts: ModelParts | None, *, model: TwoTowers, held_out: HeldOut, re
             "%d of %d texts were longer than the text tower reads and were cut", report.n_truncated, report.n_texts
         )
     if parts is not None:
-        record.add(state="done", **{k: v for k, v in asdict(report).items() if k != "model"}).write()
+        with writing(record.folder):
+            record.add(state="done", **{k: v for k, v in asdict(report).items() if k != "model"}).write()
     return report
 
 

@@ -20,9 +20,10 @@ from torch import Tensor, distributed, nn
 from transformers import PrinterCallback, Trainer, TrainingArguments
 from transformers.trainer_callback import TrainerCallback
 
-from atlas.errors import ArtifactError, InputError, ResourceError
+from atlas.errors import ArtifactError, InputError
 from indexer.stage import Progress, silent_progress
 from indexer.training.batches import Batches
+from indexer.training.disk import writing
 from indexer.training.draws import Draw, Identity, MixtureSampler
 from indexer.training.locking import learning
 from indexer.training.logs import CsvLog, ProgressBar, TensorBoardLog
@@ -184,16 +185,8 @@ class ContrastiveTrainer(Trainer):
         newest = newest_checkpoint(self._run.out) if resume else None
         if newest is not None:
             self.counts.update(json.loads((newest / _COMPLETE).read_text(encoding="utf-8")))
-        try:
+        with writing(self._run.out):
             self.train(resume_from_checkpoint=None if newest is None else str(newest))
-        except (OSError, RuntimeError) as error:
-            if isinstance(error, RuntimeError) and "PytorchStreamWriter" not in str(
-                error
-            ):  # torch's word for a failed write
-                raise
-            raise ResourceError(
-                f"Training stopped: {error}. Make room on the disk, then go on with --resume."
-            ) from error
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """Return AdamW over heads and towers."""

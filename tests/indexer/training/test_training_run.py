@@ -13,7 +13,7 @@ import torch
 from tiny_encoder import spread, write_tiny_encoder, write_tiny_memory_model
 from toy_training import ToySource
 
-from atlas.errors import ArtifactError, ConfigError, InputError
+from atlas.errors import ArtifactError, ConfigError, InputError, ResourceError
 from atlas.model.checkpoint import model_hash
 from atlas.model.joint import JointModel
 from indexer.training.presets import Preset, load_preset
@@ -242,6 +242,32 @@ def test_a_run_that_ends_before_it_begins_does_not_take_the_folder(base: Path, e
         assert not out.exists()
     run(out, preset(base, encoder, "max_steps=1"), resume=True)
     assert json.loads((out / "training.json").read_text())["state"] == "done"
+
+
+def test_full_disk_is_a_typed_error_wherever_a_run_writes(
+    base: Path, encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from safetensors import SafetensorError
+
+    def full(*_: Any, **__: Any) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    def read_only(*_: Any, **__: Any) -> None:
+        raise OSError(30, "Read-only file system")
+
+    places = (
+        ("indexer.training.record.RunRecord.write", read_only, "Read-only"),
+        ("safetensors.torch.save_file", full, "No space"),
+        ("indexer.training.trainer.save_learned", full, "No space"),
+        ("indexer.training.run.write_model", read_only, "Read-only"),
+    )
+    for i, (place, failure, message) in enumerate(places):
+        with monkeypatch.context() as patch:
+            patch.setattr(place, failure)
+            with pytest.raises(ResourceError, match=f"cannot be written: .*{message}.*--resume"):
+                run(tmp_path / str(i), preset(base, encoder, "max_steps=1"))
+        run(tmp_path / str(i), preset(base, encoder, "max_steps=1"), resume=True)
+        assert json.loads((tmp_path / str(i) / "training.json").read_text())["state"] == "done"
 
 
 def test_loss_that_is_no_number_stops_with_the_batch_named(base: Path, encoder: Path, tmp_path: Path) -> None:
