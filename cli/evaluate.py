@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -286,4 +287,5 @@ def write_whole(path: Path, text: str) -> None:
     except OSError as error:
         raise ResourceError(f"{path} cannot be written: {error.strerror}.") from error
     finally:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):  # of a read-only folder, where there is no draft either
+            draft.unlink(missing_ok=True)

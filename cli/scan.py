@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -224,5 +225,6 @@ def _write(shelf: ScanShelf, name: str, *, table: str, csv: Path | None, parquet
     except OSError as error:
         raise InputError(f"{out} cannot be written: {error.strerror or error}.") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # of a read-only folder, where there is no draft either
+            temporary.unlink(missing_ok=True)
     say(f"Wrote {out}: {found.num_rows:,} rows.")

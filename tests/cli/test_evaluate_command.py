@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ from typer.testing import CliRunner
 
 from atlas.errors import AtlasError, ConfigError, InputError, NotFoundError, ResourceError
 from atlas.model.text_tower import TEXT_TOWERS
-from cli.evaluate import by_hand
+from cli.evaluate import by_hand, write_whole
 from cli.main import app
 
 TRUTH = ["heart", "liver", "brain"] * 6
@@ -146,3 +147,13 @@ def test_what_a_person_wrote_below_the_line_is_kept(tmp_path: Path) -> None:
     assert by_hand(path) == ""
     path.write_text("# Old\n\nfigures\n\n<!-- by hand -->\n\n## Notes\n")
     assert by_hand(path) == "\n<!-- by hand -->\n\n## Notes\n"
+
+
+def test_a_page_in_a_read_only_folder_is_a_typed_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "write_text", refused)
+    monkeypatch.setattr(Path, "unlink", refused)  # as the system answers, though there is nothing to remove
+    with pytest.raises(ResourceError, match="cannot be written: Read-only"):
+        write_whole(tmp_path / "page.md", "figures")
