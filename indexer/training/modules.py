@@ -220,8 +220,9 @@ class MemoryModule(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Return ``(n, dim)``, L2-normalised."""
-        queries = features if self.projection is None else features @ self.projection
-        cosines = functional.normalize(queries, dim=-1) @ self.keys.T
+        with torch.autocast(features.device.type, enabled=False):  # else rounding, not the text, picks the nearest sets
+            queries = features.float() if self.projection is None else features.float() @ self.projection
+            cosines = functional.normalize(queries, dim=-1) @ self.keys.T
         if self.training and self._dropout:
             cosines = cosines.masked_fill(torch.rand_like(cosines) < self._dropout, -2.0)
         parts = [self._attend(cosines, terms.to(cosines.device)) for terms in self._members]

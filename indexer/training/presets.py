@@ -41,7 +41,7 @@ class TextSpec(_Strict):
     source: str | None = None  # folder or hub id of an encoder
     revision: str | None = None
     pooling: Literal["mean", "cls", "pooler"] = "mean"
-    max_tokens: int = Field(128, ge=3)
+    max_tokens: int = Field(128, ge=3)  # of an encoder; the packaged MiniLM reads 256
     adapter: LoraSpec | None = (
         None  # how an unlocked tower changes; null: all of its weights (never of the packaged MiniLM)
     )
@@ -57,6 +57,10 @@ class TextSpec(_Strict):
             raise ValueError("the tower 'encoder' needs a source (--text-tower FOLDER or hub id)")
         if self.tower == "minilm" and self.source is not None:
             raise ValueError("the packaged tower 'minilm' has no source; use the tower 'encoder'")
+        if self.tower == "minilm" and self.pooling != "mean":
+            raise ValueError(
+                "the packaged tower 'minilm' pools by the mean (text.pooling=mean); use the tower 'encoder'"
+            )
         return self
 
 

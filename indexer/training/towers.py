@@ -217,7 +217,7 @@ def _gene_table(base: Base) -> GeneTableModule:
 
 def _text(spec: TextSpec, *, unlocked: bool) -> TextModule:
     from atlas.model.text_encoder import encoder_fingerprint, find_source, load_encoder, n_positions
-    from atlas.model.text_tower import minilm_fingerprint, packaged_minilm_folder
+    from atlas.model.text_tower import MINILM_MAX_TOKENS, minilm_fingerprint, packaged_minilm_folder
 
     packaged = spec.tower == "minilm"
     folder = (
@@ -229,10 +229,9 @@ def _text(spec: TextSpec, *, unlocked: bool) -> TextModule:
             f"The encoder in {folder} has no trained pooler. Use --set text.pooling=mean or cls.", kind="incompatible"
         )
     limit = n_positions(encoder, tokenizer)
-    if spec.max_tokens > limit:
-        raise ConfigError(
-            f"text.max_tokens is {spec.max_tokens}; the encoder in {folder} reads at most {limit} tokens."
-        )
+    max_tokens = MINILM_MAX_TOKENS if packaged else spec.max_tokens  # it is pinned with its files
+    if max_tokens > limit:
+        raise ConfigError(f"text.max_tokens is {max_tokens}; the encoder in {folder} reads at most {limit} tokens.")
     fingerprint = (
         minilm_fingerprint()
         if packaged
@@ -246,7 +245,7 @@ def _text(spec: TextSpec, *, unlocked: bool) -> TextModule:
         _adapted(encoder, adapter) if unlocked and adapter else encoder,
         tokenizer,
         pooling=spec.pooling,
-        max_tokens=spec.max_tokens,
+        max_tokens=max_tokens,
         dim=int(encoder.config.hidden_size),
         adapted=unlocked and adapter is not None,
         fingerprint=fingerprint,
@@ -285,6 +284,12 @@ def _text_head(spec: TextSpec, base: Base, *, text_dim: int, dim: int) -> nn.Mod
         raise ConfigError(
             f"The names of the memory are read by a text tower of {config.text.dim} dimensions, this one has {text_dim}. "
             "Use the text tower the memory was made with."
+        )
+    if config.text.tower != spec.tower or config.text.adapter is not None:
+        made_with = config.text.tower if config.text.adapter is None else f"{config.text.tower} with an adapter"
+        raise ConfigError(
+            f"The names of the memory in {base.folder} are read by the text tower {made_with}, not by the {spec.tower} that "
+            "training begins with. Use the text tower the memory was made with, or --set text.head=projection."
         )
     memory = Memory.read(base.parts.tensors, config.text)
     module = MemoryModule(memory, projected=spec.memory_keys, dropout=spec.memory_dropout)

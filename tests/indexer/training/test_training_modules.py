@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from toy_training import ToySource
 
 from atlas.errors import ArtifactError, ConfigError
 from atlas.model.checkpoint import read_model
-from atlas.model.config import Gate
+from atlas.model.config import Gate, LoraRecord
 from atlas.model.geneformer.importing import import_geneformer
 from atlas.model.joint import JointModel
 from atlas.model.quantised import Int8Rows
@@ -65,6 +66,15 @@ def test_memory_in_training_is_the_memory_at_rest(memory: Memory) -> None:
     learned = module.at_rest()
     assert np.allclose(module(torch.from_numpy(features)).detach().numpy(), learned.embed(features), atol=0.02)
     assert learned.config == memory.config
+
+
+@pytest.mark.parametrize("projected", [False, True])
+def test_memory_attends_alike_in_mixed_precision(projected: bool) -> None:
+    module = MemoryModule(random_memory(), projected=projected).eval()
+    features = torch.randn(40, 6, generator=torch.Generator().manual_seed(0))
+    expected = module(features)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.allclose(module(features), expected, atol=1e-6)
 
 
 def test_memory_begins_with_the_identity_before_its_keys() -> None:
@@ -194,6 +204,13 @@ def test_what_cannot_be_trained_is_refused(encoder: Path, tmp_path: Path) -> Non
         told("text.max_tokens=32", "locking=UU", 'text.adapter={"targets": ["nothing"]}')
     with pytest.raises(ConfigError, match="16 dimensions, this one has 384"):
         told("text.tower=minilm", "text.source=null")
+    adapted = read_model(base)
+    adapter = LoraRecord(rank=1, alpha=1.0, modules=("encoder.layer.0.attention.self.query",))
+    text = adapted.config.text.model_copy(update={"adapter": adapter})
+    learned = Base(replace(adapted, config=adapted.config.model_copy(update={"text": text})), base)
+    preset = load_preset("starter", changes=["text.tower=encoder", f"text.source={encoder}", "text.max_tokens=32"])
+    with pytest.raises(ConfigError, match="encoder with an adapter"):
+        build(preset, learned)
     unfitted = read_model(base)
     assert TextSpec().head == "projection"
     assert len(WORDS) == len(unfitted.memory or ())

@@ -95,6 +95,7 @@ def test_presets_say_what_the_paper_and_the_release_say() -> None:
         ("starter", ("seed.x=1",), "no section"),
         ("starter", ("validation.choose_by=luck",), "choose_by"),
         ("starter", ("text.tower=encoder",), "needs a source"),
+        ("starter", ("text.pooling=cls",), "pools by the mean"),
         ("starter", ("optimiser.warmup_steps=5",), "not both"),
         ("starter", ("optimiser.learning_rate=NaN",), "learning_rate"),
         ("nowhere.json", (), "cannot be read"),
