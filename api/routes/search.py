@@ -36,8 +36,8 @@ async def phrase(
     ``plus`` and ``minus`` add further phrases or accessions, each with a weight if need be (``ischemic^0.5``). ``per_series``
     bounds the hits of one series, ``diversity`` prefers hits that differ. ``semantic`` needs the release alone; ``lexical`` and
     ``hybrid`` need the database and answer 503 with ``Retry-After`` while it is away. A phrase that is an accession goes to that
-    record (404 if there is none). ``no_match: true`` says that no sample answers better than it answers phrases that mean
-    nothing here.
+    record (404 if there is none). ``no_match: true`` says that the phrase lies no nearer to the
+    vocabularies than phrases that mean nothing here.
     """
     check_k(query.k, settings)
     text = read_phrase(query.q, settings).text
