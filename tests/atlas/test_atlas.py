@@ -231,7 +231,7 @@ def test_id_without_the_form_of_an_accession_is_found_all_the_same(
 
 
 def test_gene_symbol_is_said_beside_no_match(atlas: Atlas, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("atlas.vectors.calibration.Calibration.no_match", lambda self, query, *, index: True)
+    monkeypatch.setattr("atlas.vectors.calibration.Calibration.no_match", lambda self, query, **_: True)
     message = atlas.search_text("TTN").message
     assert message is not None
     assert "Nothing in this atlas matches" in message
