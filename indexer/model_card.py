@@ -135,12 +135,18 @@ def _data(config: ModelConfig, *, training: Mapping[str, Any] | None, libraries:
     if libraries:
         origins = [(name, libraries[name].repository, libraries[name].licence) for name in sorted(libraries)]
         parts.append(markdown(("gene-set library", "taken from", "licence stated there"), origins) + "\n")
+    medians = "Cell medians: Geneformer (Apache-2.0). " if _has_cell_medians(config) else ""
     parts.append(
-        "Text tower: all-MiniLM-L6-v2 (Apache-2.0). Cell medians: Geneformer (Apache-2.0). Paraphrases of cell types: Cell\n"
-        "Ontology (CC BY 4.0). Orthologs: babelgene. Expression tables: the series and licences listed in `NOTICE`. Curated\n"
-        "labels and the evaluation sets entered nothing.\n"
+        f"Text tower: all-MiniLM-L6-v2 (Apache-2.0). {medians}Paraphrases of cell types: Cell Ontology (CC BY 4.0).\n"
+        "Orthologs: babelgene. Expression tables: the series and licences listed in `NOTICE`. Curated labels and the\n"
+        "evaluation sets entered nothing.\n"
     )
     return "\n".join(parts)
+
+
+def _has_cell_medians(config: ModelConfig) -> bool:
+    """Return whether cells are read by a rule of their own, which needs Geneformer's medians."""
+    return isinstance(config.transcriptome, GeneTextConfig) and config.transcriptome.cells is not None
 
 
 def _split(training: Mapping[str, Any] | None) -> str:
