@@ -101,7 +101,7 @@ def test_dictionaries_of_another_model_are_refused_by_number(tmp_path: Path) -> 
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match=r"config\.json is missing"):
+    with pytest.raises(ArtifactError, match=r"is no folder of a published model: it is not there"):
         import_geneformer(tmp_path / "none", tmp_path / "own")
     write_published(tmp_path / "published")
     (tmp_path / "published" / "model.safetensors").unlink()
