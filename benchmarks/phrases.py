@@ -23,11 +23,12 @@ from atlas.model.joint import JointModel
 from atlas.model.text_heads import Centre
 from atlas.resources import resource_path
 from atlas.vocabulary import background_phrases
-from indexer.evaluation.corpus import LEAKY, Corpus
+from indexer.evaluation.corpus import Corpus
 from indexer.evaluation.curated import PHRASE_RULES, CuratedSamples, PhraseRule, read_phrase_rules
 from indexer.evaluation.metrics import Estimate, precision_at, roc_auc
 from indexer.evaluation.phrases import CaseControlResult, PhraseResult, evaluate_case_control, evaluate_phrase
 from indexer.fit_statistics import collect_statistics
+from indexer.training.provenance import NEVER_TRAINED
 
 SEED = 0
 N_DRAWS = 1_000
@@ -162,7 +163,7 @@ def grid_table(parts: ModelParts, corpus: Corpus, rules: Sequence[PhraseRule], *
     for name, recipe, n_removed in recipes():
         variant = without_components(parts, n_removed=n_removed)
         variant = replace(variant, config=variant.config.model_copy(update={"transcriptome": recipe}))
-        fitted = variant.with_statistics(*collect_statistics(variant, corpus.paths, exclude_series=LEAKY))
+        fitted = variant.with_statistics(*collect_statistics(variant, corpus.paths, exclude_series=NEVER_TRAINED))
         model = JointModel.of_parts(fitted, folder=folder)
         scores = corpus.embed(model) @ model.embed_texts([rule.phrase for rule in rules]).T
         positives = [rule.positives(corpus.samples) for rule in rules]
@@ -205,7 +206,7 @@ def report(data: Path, model_dir: Path, *, grid: bool) -> str:
         phrase_table(rules, shipped, refitted, samples=samples),
         f"Intervals: {N_DRAWS} bootstrap draws of whole studies, seed {SEED} (GSE107991/2/3 are one study, so are phs003208-*; "
         "a TCGA project is one). Where the positives lie in one study, the interval only shows how the other samples matter. "
-        f"Shipped statistics leave out {' and '.join(LEAKY)}; refitted ones use every sample.",
+        f"Shipped statistics leave out {' and '.join(sorted(NEVER_TRAINED))}; refitted ones use every sample.",
         "## Cases against controls of the same tissue",
         case_control_table(rules, shipped, samples=samples),
         "Pairs are compared only inside one tissue (and one series). Intervals draw studies and, within them, samples; † one or "

@@ -8,7 +8,6 @@ licence forbids derivatives stays out and is named. The same release and table g
 
 from __future__ import annotations
 
-import csv
 import logging
 import os
 import re
@@ -27,6 +26,7 @@ from atlas.errors import InputError
 from atlas.manifest import write_json
 from atlas.release import Release
 from atlas.vectors.gene_weights import open_records
+from indexer.origin_tables import read_table
 from indexer.sources.starter import STARTER_SOURCE
 from indexer.starter_notice import Library, notice
 
@@ -113,14 +113,7 @@ def export_starter(
 
 def read_origins(path: Path) -> dict[str, Origin]:
     """Read the table of origins; a series that stands twice keeps its strictest licence."""
-    try:
-        with path.open(encoding="utf-8", newline="") as handle:
-            rows = list(csv.DictReader(handle, delimiter="\t", quoting=csv.QUOTE_NONE))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"The table of licences {path} cannot be read: {error}.") from error
-    needed = {"series_id", "repository", "licence"}
-    if not rows or not needed <= set(rows[0]):
-        raise InputError(f"{path} must be a TSV with the columns {', '.join(sorted(needed))}, and not be empty.")
+    rows = read_table(path, columns={"series_id", "repository", "licence"}, what="licences")
     origins: dict[str, Origin] = {}
     for row in rows:
         origin = Origin(_line(row["repository"]), _stated(row["licence"]))

@@ -21,10 +21,9 @@ from atlas.expression.source import open_source
 from atlas.expression.units import Unit
 from atlas.model.checkpoint import ModelParts, read_model, write_model
 from atlas.model.config import GeneTextConfig, StatisticsRecord
-from atlas.model.joint import gene_map
 from atlas.model.statistics import GeneStatistics, StatisticsFitter, standardise
 from indexer.stage import Advance, Progress, silent_progress
-from indexer.studies import study_of as study_of
+from indexer.studies import study_of
 
 
 def fit_statistics(
@@ -76,7 +75,7 @@ def collect_statistics(
         raise InputError(
             f"The transcriptome tower {recipe.tower!r} has no gene statistics to fit. Give a model with the tower 'gene_text'."
         )
-    fit = _Fit(gene_map(parts), recipe, frozenset(exclude_series), unit, progress)
+    fit = _Fit(parts.gene_map, recipe, frozenset(exclude_series), unit, progress)
     fitter = fit.fitter
     left_out = frozenset[str]().union(*(_count_file(path, fit) for path in sources))
     absent = sorted(set(exclude_series) - left_out)

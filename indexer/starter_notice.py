@@ -6,7 +6,6 @@ the same bytes.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from atlas.errors import InputError
+from indexer.origin_tables import read_table
 
 _SAMPLES = """NOTICE for the starter of geo-atlas
 
@@ -112,14 +112,7 @@ def model_libraries(model_dir: Path, table: Path | None) -> dict[str, Library]:
 
 
 def _read(path: Path) -> dict[str, Library]:
-    try:
-        with path.open(encoding="utf-8", newline="") as handle:
-            rows = list(csv.DictReader(handle, delimiter="\t", quoting=csv.QUOTE_NONE))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"The table of libraries {path} cannot be read: {error}.") from error
-    needed = {"file", "repo", "licence"}
-    if not rows or not needed <= set(rows[0]):
-        raise InputError(f"{path} must be a TSV with the columns {', '.join(sorted(needed))}, and not be empty.")
+    rows = read_table(path, columns={"file", "repo", "licence"}, what="libraries")
     found: dict[str, Library] = {}
     for row in rows:
         found.setdefault(Path(row["file"]).stem, Library(_line(row["repo"]), _line(row["licence"])))

@@ -336,11 +336,3 @@ class JointModel:
                 tensor = self._parts.tensors[name]
                 digest.update(f"{name} {tensor.dtype} {tensor.shape}\n".encode())
                 digest.update(np.ascontiguousarray(tensor).tobytes())
-
-
-def gene_map(parts: ModelParts) -> GeneMap:
-    """Return the identity of the model's genes."""
-    return parts.gene_map
-
-
-__all__ = ["JointModel", "gene_map"]

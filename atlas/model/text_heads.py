@@ -22,6 +22,7 @@ Tensors = Mapping[str, np.ndarray]
 
 _TINY = float(np.finfo(np.float32).tiny)
 _ROWS_AT_ONCE = 256
+_FEW_QUERIES = 4
 _CANDIDATE_MARGIN = 1e-4  # far above the rounding of a float32 product of unit vectors
 
 
@@ -170,9 +171,15 @@ class Memory:
         """
         for start in range(0, len(raw), _ROWS_AT_ONCE):
             queries = self._queries(raw[start : start + _ROWS_AT_ONCE])
-            near = queries.astype(np.float32) @ self._keys.T
+            near = self._quick(queries.astype(np.float32))
             for query, scores in zip(queries, near, strict=True):
                 yield self._attend_one(query, scores)
+
+    def _quick(self, queries: np.ndarray) -> np.ndarray:
+        """Return cosines with all keys in float32; few queries go without BLAS, whose threads would fight those of torch."""
+        if len(queries) <= _FEW_QUERIES:
+            return np.stack([np.einsum("ij,j->i", self._keys, query) for query in queries])
+        return np.asarray(queries @ self._keys.T)
 
     def _attend_one(self, query: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         found = [self._attend_group(query, scores, terms=terms) for terms in self._members]

@@ -16,7 +16,6 @@ from atlas.model.joint import JointModel
 from indexer.evaluation.curated import CuratedSamples, read_curated
 from indexer.training.sources.captions import caption_variants
 
-LEAKY = ("GTEx-average-recount2", "MADE:heme-16populations")  # also rows of other evaluation sets
 FILES = ("counts.h5", "tpm.h5")
 N_FOLDS = 5
 

@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 
 from atlas.errors import InputError
-from indexer.fit_statistics import study_of
+from indexer.studies import study_of
 
 PHRASE_RULES = Path(__file__).with_name("phrase_rules.tsv")
 CONTRAST_RULES = Path(__file__).with_name("contrast_rules.tsv")

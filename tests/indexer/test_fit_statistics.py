@@ -16,11 +16,12 @@ from atlas.expression.align import GeneAligner
 from atlas.expression.log import log_expression
 from atlas.expression.source import open_source
 from atlas.model.checkpoint import model_hash, read_model
-from atlas.model.joint import JointModel, gene_map
+from atlas.model.joint import JointModel
 from atlas.model.statistics import standardise
 from atlas.model.text_tower import TEXT_TOWERS
-from indexer.fit_statistics import fit_statistics, study_of
+from indexer.fit_statistics import fit_statistics
 from indexer.sources.gene_texts import build_gene_table, embed_in_shards, read_gene_texts
+from indexer.studies import study_of
 
 N_GENES = 300
 SERIES = ["GSE1"] * 6 + ["GSE2"] * 2 + ["GSE107991", "GSE107993"] + ["LEAK"] * 2
@@ -43,7 +44,7 @@ def corpus(tmp_path: Path) -> Path:
 
 def plain_statistics(model: Path, corpus: Path) -> tuple[np.ndarray, np.ndarray]:
     """Study-weighted mean and deviation over all rows but the excluded ones, without shrinkage."""
-    genes = gene_map(read_model(model))
+    genes = read_model(model).gene_map
     with open_source(corpus) as source:
         aligner = GeneAligner(source.genes, source.symbols, genes=genes)
         logs = np.concatenate([log_expression(aligner.align(matrix)) for _, matrix in source.blocks()])
