@@ -66,12 +66,14 @@ def train(
     from indexer.training.data import DataOptions, DataSpec, open_sources
     from indexer.training.hold_out import split_rows
     from indexer.training.presets import load_preset
+    from indexer.training.record import check_folder
     from indexer.training.run import train as run
     from indexer.training.towers import open_base
 
     _check_device(device)
     specs = [DataSpec.parse(text) for text in data]
     told = load_preset(preset, changes=_changes(change, text_tower=text_tower, transcriptome=transcriptome, seed=seed))
+    check_folder(out, preset=told, resume=resume)
     base = open_base(told)
     if organism not in base.genes.organisms:
         known = ", ".join(sorted(set(base.genes.organisms)))
@@ -85,8 +87,8 @@ def train(
         [source for source, _ in sources], fold=_fold(fold), n_validation=told.validation.n_items, seed=told.seed
     )
     report = run(
-        told, sources, out=out, rows=rows, base=base, resume=resume, max_steps=max_steps, device=device,
-        features=features, progress=RichProgress(),
+        told, sources, out=out, rows=rows.with_facts(**reading.left_out()), base=base, resume=resume, max_steps=max_steps,
+        device=device, features=features, progress=RichProgress(),
     )  # fmt: skip
     if as_json:
         print_json({**dataclasses.asdict(report), "model": str(report.model)})

@@ -11,6 +11,7 @@ from typing import get_args
 from atlas.errors import ConfigError, InputError
 from atlas.expression.genes import GeneMap
 from indexer.training.density import item_weights
+from indexer.training.provenance import NEVER_TRAINED
 from indexer.training.sources.items import Items
 from indexer.training.sources.source import PairSource, SourceKind
 
@@ -76,6 +77,8 @@ class DataOptions:
         Whether expression varies when it is asked for with randomness.
     density
         Whether samples, cells and profiles weigh by how rare their expression is, see ``indexer.training.density``.
+    may_lack
+        Whether a series or library to leave out may be in none of the data.
     """
 
     exclude_series: tuple[str, ...] = ()
@@ -87,6 +90,14 @@ class DataOptions:
     organism: str = "human"
     augment: bool = True
     density: bool = False
+    may_lack: bool = False
+
+    def left_out(self) -> dict[str, list[str]]:
+        """Return what is never learned from, as a record of training names it."""
+        return {
+            "left_out_libraries": sorted(self.leave_out),
+            "excluded_series": sorted(NEVER_TRAINED.union(self.exclude_series)),
+        }
 
 
 def open_sources(
@@ -99,15 +110,18 @@ def open_sources(
     InputError
         If a file is missing or is not what its kind says.
     """
+    options = options or DataOptions()
     found = []
     for spec in specs:
         if not spec.path.exists():
             raise InputError(f"--data {spec.kind}:{spec.path}: there is no such file or folder.")
-        source = _OPENERS[spec.kind](spec, genes, options or DataOptions())
-        if options is not None and options.density and isinstance(source, Items) and spec.kind != "genesets":
+        source = _OPENERS[spec.kind](spec, genes, options)
+        if options.density and isinstance(source, Items) and spec.kind != "genesets":
             source.weigh(item_weights(source))
         found.append((source, spec.weight))
-    _refuse_unknown_series([source for source, _ in found], options or DataOptions())
+    if not options.may_lack:
+        _refuse_unknown_series([source for source, _ in found], options)
+        _refuse_unknown_libraries(specs, options)
     return found
 
 
@@ -121,6 +135,20 @@ def _refuse_unknown_series(sources: Sequence[PairSource], options: DataOptions) 
         raise InputError(
             f"The series {', '.join(absent)} cannot be excluded: no sample has it. Check the spelling.",
             details={"absent": absent},
+        )
+
+
+def _refuse_unknown_libraries(specs: Sequence[DataSpec], options: DataOptions) -> None:
+    """Refuse a library to leave out that no folder of gene sets has, where there is one."""
+    from indexer.training.sources.gene_set_files import known_libraries
+
+    folders = [spec.path for spec in specs if spec.kind == "genesets"]
+    known = known_libraries(folders)
+    absent = sorted(set(options.leave_out) - known)
+    if folders and absent:
+        raise InputError(
+            f"There is no library {', '.join(absent)} to leave out; at hand: {', '.join(sorted(known)) or 'none'}.",
+            details={"absent": absent, "known": sorted(known)},
         )
 
 
@@ -140,12 +168,14 @@ def _corpus(spec: DataSpec, genes: GeneMap, options: DataOptions) -> PairSource:
 
 
 def _gene_sets(spec: DataSpec, genes: GeneMap, options: DataOptions) -> PairSource:
+    from indexer.training.sources.gene_set_files import known_libraries
     from indexer.training.sources.gene_sets import GeneSetSource
 
+    files = _files(spec.path, ".gmt")
     return GeneSetSource(
-        _files(spec.path, ".gmt"),
+        files,
         genes=genes,
-        leave_out=options.leave_out,
+        leave_out=known_libraries(files).intersection(options.leave_out),  # another folder may have the others
         drop_series=options.exclude_series,
         name=_name(spec),
         organism=options.organism,

@@ -72,6 +72,15 @@ def seen_by(
     return tuple(one for one in known.related if one.name in used[one.kind]) if known else ()
 
 
+def withheld_from_all() -> tuple[frozenset[str], frozenset[str]]:
+    """Return (libraries, series) that a model is trained without to have a headline figure for every set."""
+    withheld = [withheld_from(name) for name in evaluation_provenance()]
+    return (
+        frozenset().union(*(libraries for libraries, _ in withheld)),
+        frozenset().union(*(series for _, series in withheld)),
+    )
+
+
 def withheld_from(evaluation_set: str) -> tuple[frozenset[str], frozenset[str]]:
     """Return (libraries, series) that a model for the set's headline figure is trained without."""
     known = evaluation_provenance().get(evaluation_set)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,6 +17,10 @@ from indexer.training.presets import Preset
 from indexer.training.sources.source import PairSource
 
 RECORD = "training.json"
+NEVER_SEEN = ("held_out_studies", "left_out_libraries", "excluded_series")
+"""What of a split's report stands in the record itself: an evaluation goes by it."""
+_TOLD = ("preset", "data", "start", "n_steps", "world")  # what the key is over
+_OURS = (f".{RECORD}.tmp",)  # what a run that never began may have left
 _PACKAGES = ("geo-atlas", "torch", "transformers", "accelerate", "peft", "numpy", "safetensors")
 
 
@@ -35,6 +39,10 @@ class Rows:
     train: Sequence[Any]
     validation: Sequence[Any]
     report: Mapping[str, Any] = field(default_factory=dict)
+
+    def with_facts(self, **facts: Any) -> Rows:
+        """Return the rows with more to report."""
+        return replace(self, report={**self.report, **facts})
 
 
 @dataclass(frozen=True)
@@ -99,7 +107,7 @@ class RunRecord:
             "key": sha256_json(told),
             **told,
             "split": dict(rows.report),
-            "held_out_studies": list(rows.report.get("held_out_studies", ())),
+            **{name: list(rows.report.get(name, ())) for name in NEVER_SEEN},
             "seed": preset.seed,
             "versions": {name: _version(name) for name in _PACKAGES},
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -123,29 +131,12 @@ class RunRecord:
         ArtifactError
             If the run that is to go on had another preset or other data.
         """
-        path = self.folder / RECORD
         if not first and not resume:
             return self
-        if self.folder.exists() and not self.folder.is_dir():
-            raise ConfigError(f"{self.folder} is a file. Give a new folder with --out.")
-        if not path.is_file():
-            if self.folder.is_dir() and any(one.name != f".{RECORD}.tmp" for one in self.folder.iterdir()):
-                raise ConfigError(
-                    f"The folder {self.folder} is not empty and holds no run of training. Give a new folder with --out."
-                )
+        there = _enter(self.folder, resume=resume)
+        if there is None:
             return self
-        if not resume:
-            raise ConfigError(
-                f"There is a run of training in {self.folder}. Go on with it by --resume, or give a new folder with --out."
-            )
-        there = _read(path)
-        if there.get("key") != self.content["key"]:
-            raise ArtifactError(
-                f"The run in {self.folder} was told something else: {_difference(there, self.content)} differ. "
-                "Go on with the same preset, data, number of steps and processes, or begin in a new folder.",
-                kind="stale",
-                details={"seen": self.content["key"], "expected": there.get("key")},
-            )
+        _refuse_another(self.folder, there, {name: self.content[name] for name in (*_TOLD, "key")})
         return RunRecord(self.folder, there)
 
     def begin(self) -> None:
@@ -168,6 +159,52 @@ class RunRecord:
         os.replace(temporary, self.folder / RECORD)
 
 
+def check_folder(folder: Path, *, preset: Preset, resume: bool) -> None:
+    """Refuse a folder that a run may not enter, by what is known before its data are read; :meth:`RunRecord.enter` asks again.
+
+    Raises
+    ------
+    ConfigError
+        If the folder is a file, or holds another run or other files.
+    ArtifactError
+        If the run that is to go on had another preset.
+    """
+    there = _enter(folder, resume=resume)
+    if there is not None:
+        _refuse_another(folder, there, {"preset": preset.model_dump(mode="json")})
+
+
+def _enter(folder: Path, *, resume: bool) -> dict[str, Any] | None:
+    """Return the record of the run to go on with, ``None`` where one may begin."""
+    path = folder / RECORD
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder} is a file. Give a new folder with --out.")
+    if not path.is_file():
+        if folder.is_dir() and any(one.name not in _OURS for one in folder.iterdir()):
+            raise ConfigError(
+                f"The folder {folder} is not empty and holds no run of training. Give a new folder with --out."
+            )
+        return None
+    if not resume:
+        raise ConfigError(
+            f"There is a run of training in {folder}. Go on with it by --resume, or give a new folder with --out."
+        )
+    return _read(path)
+
+
+def _refuse_another(folder: Path, there: Mapping[str, Any], told: Mapping[str, Any]) -> None:
+    """Refuse to go on with a run that was told something else."""
+    different = [name for name in told if there.get(name) != told[name]]
+    if different:
+        raise ArtifactError(
+            f"The run in {folder} was told something else: "
+            f"{' and '.join(name for name in different if name != 'key') or 'its keys'} differ. "
+            "Go on with the same preset, data, number of steps and processes, or begin in a new folder.",
+            kind="stale",
+            details={name: {"seen": there.get(name), "expected": told[name]} for name in different if name == "key"},
+        )
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -176,11 +213,6 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ArtifactError(f"{path} is no record of a run. Begin in a new folder.", kind="corrupt")
     return content
-
-
-def _difference(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
-    names = [name for name in ("preset", "data", "start", "n_steps", "world") if there.get(name) != here.get(name)]
-    return " and ".join(names) or "its keys"
 
 
 def _version(package: str) -> str | None:

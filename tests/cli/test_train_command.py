@@ -48,6 +48,21 @@ def test_data_that_is_not_there_is_named(tmp_path: Path) -> None:
         open_sources([DataSpec("genesets", tmp_path)], genes=genes)
 
 
+def test_a_library_to_leave_out_may_lie_in_any_folder_but_must_lie_in_one(tmp_path: Path) -> None:
+    for folder, library in (("a", "Cells"), ("b", "Illness")):
+        (tmp_path / folder).mkdir()
+        for name in (library, "Rest"):
+            members = "\t".join(f"G{i}" for i in range(6))
+            (tmp_path / folder / f"{name}.gmt").write_text(f"heart of {folder}\t\t{members}\n")
+    specs = [DataSpec("genesets", tmp_path / "a"), DataSpec("genesets", tmp_path / "b")]
+    genes = wide_gene_map(8)
+    read = open_sources(specs, genes=genes, options=DataOptions(leave_out=("Cells",)))
+    assert [source.libraries for source, _ in read] == [("Rest",), ("Illness", "Rest")]  # type: ignore[attr-defined]
+    with pytest.raises(InputError, match="no library Celsl to leave out"):
+        open_sources(specs, genes=genes, options=DataOptions(leave_out=("Celsl",)))
+    open_sources(specs, genes=genes, options=DataOptions(leave_out=("Celsl",), may_lack=True))
+
+
 @pytest.mark.parametrize(("text", "fold"), [(None, None), ("1/5", (1, 5)), ("5/5", (5, 5))])
 def test_fold_is_read(text: str | None, fold: tuple[int, int] | None) -> None:
     assert _fold(text) == fold

@@ -131,9 +131,21 @@ def evaluation_studies() -> set[str]:
     return {study_of(name) for entry in evaluation_provenance().values() for name in entry.accessions}
 
 
+def known_libraries(paths: Sequence[Path]) -> frozenset[str]:
+    """Return the names that libraries of GMT files, or of folders of them, can be called by."""
+    return frozenset(name for file in _gmt_files(paths) for name in _names_of(file))
+
+
+def _gmt_files(paths: Sequence[Path]) -> list[Path]:
+    return [file for path in paths for file in (sorted(path.glob("*.gmt")) if path.is_dir() else [path])]
+
+
+def _names_of(file: Path) -> set[str]:
+    return {file.stem, library_of(file.stem)[0]}
+
+
 def _choose(paths: Sequence[Path], libraries: Collection[str] | None, leave_out: Collection[str]) -> tuple[Path, ...]:
-    files = [file for path in paths for file in (sorted(path.glob("*.gmt")) if path.is_dir() else [path])]
-    known = {name for file in files for name in (file.stem, library_of(file.stem)[0])}
+    known = known_libraries(paths)
     absent = sorted({*(libraries or ()), *leave_out} - known)
     if absent:
         raise InputError(
@@ -142,9 +154,8 @@ def _choose(paths: Sequence[Path], libraries: Collection[str] | None, leave_out:
         )
     kept = tuple(
         file
-        for file in files
-        if (libraries is None or {file.stem, library_of(file.stem)[0]} & set(libraries))
-        and not {file.stem, library_of(file.stem)[0]} & set(leave_out)
+        for file in _gmt_files(paths)
+        if (libraries is None or _names_of(file) & set(libraries)) and not _names_of(file) & set(leave_out)
     )
     if not kept:
         raise InputError(f"There is no gene-set library (*.gmt) to read in {', '.join(map(str, paths))}.")
