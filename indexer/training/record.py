@@ -189,7 +189,7 @@ def _enter(folder: Path, *, resume: bool) -> dict[str, Any] | None:
         raise ConfigError(
             f"There is a run of training in {folder}. Go on with it by --resume, or give a new folder with --out."
         )
-    return _read(path)
+    return read_record(path)
 
 
 def _refuse_another(folder: Path, there: Mapping[str, Any], told: Mapping[str, Any]) -> None:
@@ -205,7 +205,14 @@ def _refuse_another(folder: Path, there: Mapping[str, Any], told: Mapping[str, A
         )
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_record(path: Path) -> dict[str, Any]:
+    """Read a ``training.json``.
+
+    Raises
+    ------
+    ArtifactError
+        If it is none.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:

@@ -29,6 +29,7 @@ from indexer.training.modules import GeneTableModule, MemoryModule
 from indexer.training.presets import Preset
 from indexer.training.record import Rows, RunRecord
 from indexer.training.sources.source import PairSource
+from indexer.training.start import refuse_seen
 from indexer.training.towers import Base, begin_with_closed_form, build, model_parts, open_base
 from indexer.training.trainer import CHECKPOINTS, COUNTS, ContrastiveTrainer, Run, load_learned, save_learned
 from indexer.training.two_towers import TwoTowers
@@ -120,7 +121,7 @@ def train(
     Raises
     ------
     ConfigError
-        If the folder is in use, or the preset cannot be trained.
+        If the folder is in use, the preset cannot be trained, or the start may have seen what is held out.
     InputError
         If nothing is left to train on, a batch is empty, or the loss is no number.
     ArtifactError
@@ -131,6 +132,8 @@ def train(
     from transformers import set_seed
 
     base = base or open_base(preset)
+    if preset.closed_form is None and base.geneformer is None:
+        refuse_seen(base, rows)
     n_steps = _n_steps(preset, rows=rows, max_steps=max_steps)
     sampler = _order(preset, sources, rows=rows, n_steps=n_steps)
     record = RunRecord.make(
