@@ -118,7 +118,8 @@ def everything(
 
     Example: geo-atlas evaluate all --data evaluation-data --model my-model --out evaluation.md
     """
-    from indexer.evaluation.report import Request, measure_all, page, report_json
+    from indexer.evaluation.measure import Request, measure_all
+    from indexer.evaluation.page import page, report_json
 
     request = Request(
         data=data, model=cells.model_folder(model_dir), without=without, folds=tuple(fold_models or ()),
@@ -128,7 +129,7 @@ def everything(
     parts = ["geo-atlas evaluate all --data DATA --model MODEL"]
     parts += ["--without-model WITHOUT"] if without else []
     parts += ["--fold-models FOLD" + " ..."] if fold_models else []
-    parts += [f"--baseline {name}=DIR" for name in request.others or {}]
+    parts += [f"--baseline {name}=DIR" for name in request.others]
     parts += ["--markers MARKERS"] if markers else []
     parts += ["--gene-sets SETS"] if gene_sets else []
     write_whole(out, f"# {title}\n\n" + page(measured, command=" ".join(parts)) + by_hand(out))
@@ -152,41 +153,20 @@ def phrases(
 
     Example: geo-atlas evaluate phrases --data evaluation-data
     """
-    from atlas.model.joint import JointModel
-    from indexer.evaluation.baselines import read_markers
-    from indexer.evaluation.corpus import Corpus, study_folds
-    from indexer.evaluation.dictionary import Dictionary
-    from indexer.evaluation.folds import folds_of_models
-    from indexer.evaluation.phrase_tables import (
-        contrast_table,
-        figure_table,
-        measure_phrases,
-        phrase_json,
-        phrase_table,
-        wording_table,
-    )
-    from indexer.evaluation.report import text_alone
+    from indexer.evaluation.measure import Bench, Request
+    from indexer.evaluation.page import phrase_sections
+    from indexer.evaluation.phrase_tables import phrase_json
     from indexer.evaluation.tables import plain
 
-    corpus = Corpus.open(data)
-    folders = fold_models or [cells.model_folder(model_dir)]
-    models, embed = [JointModel.load(folder) for folder in folders], text_alone()
-    folds = folds_of_models(corpus.samples, models) if fold_models else study_folds(corpus.samples.studies)
-    tables = measure_phrases(
-        corpus, models, folds=folds,
-        others={name: JointModel.load(folder) for name, folder in named_folders(baseline).items()},
-        markers=read_markers(markers) if markers else {}, embed=embed,
-        dictionary=Dictionary(gene_sets, models[0], embed) if gene_sets else None, seed=seed, n_draws=draws,
+    request = Request(
+        data=data, model=cells.model_folder(model_dir), folds=tuple(fold_models or ()), others=named_folders(baseline),
+        markers=markers, gene_sets=gene_sets, seed=seed, n_draws=draws,
     )  # fmt: skip
+    tables = Bench.open(request).phrases(request)
     if as_json:
         print_json(plain(phrase_json(tables)))
-        return
-    parts = [
-        figure_table(tables),
-        phrase_table(tables, kinds=("tissue", "tumour")),
-        phrase_table(tables, kinds=("disease",)),
-    ]
-    print_text("\n\n".join([*parts, contrast_table(tables), wording_table(tables)]))
+    else:
+        print_text("\n\n".join(phrase_sections(tables)))
 
 
 @app.command()
@@ -194,24 +174,26 @@ def retrieval(
     data: Data,
     model_dir: cells.Model = None,
     fold_models: Folds = None,
+    baseline: Baselines = None,
+    markers: Markers = None,
+    gene_sets: GeneSets = None,
     seed: Seed = 0,
+    draws: Draws = 1_000,
     as_json: options.Json = False,
 ) -> None:
-    """Measure how captions and bulk samples find each other, on a pool without near-equal captions.
+    """Measure how captions and bulk samples find each other, on pools without near-equal captions.
 
     Example: geo-atlas evaluate retrieval --data evaluation-data
     """
-    from atlas.model.joint import JointModel
-    from indexer.evaluation.corpus import Corpus, study_folds
-    from indexer.evaluation.folds import folds_of_models
-    from indexer.evaluation.report import fold_vectors, measure_retrieval, nested, retrieval_table, text_alone
-    from indexer.evaluation.tables import plain
+    from indexer.evaluation.measure import Bench, Request
+    from indexer.evaluation.retrieval_tables import retrieval_table
+    from indexer.evaluation.tables import nested, plain
 
-    corpus = Corpus.open(data)
-    models = [JointModel.load(folder) for folder in fold_models or [cells.model_folder(model_dir)]]
-    folds = folds_of_models(corpus.samples, models) if fold_models else study_folds(corpus.samples.studies)
-    vectors = fold_vectors(corpus, models, folds=folds)
-    found = measure_retrieval(corpus, models, vectors, folds=folds, embed=text_alone(), seed=seed)
+    request = Request(
+        data=data, model=cells.model_folder(model_dir), folds=tuple(fold_models or ()), others=named_folders(baseline),
+        markers=markers, gene_sets=gene_sets, seed=seed, n_draws=draws,
+    )  # fmt: skip
+    found = Bench.open(request).retrieval(request)
     if as_json:
         print_json(plain(nested(found)))
     else:
@@ -228,25 +210,27 @@ def integration(
     unit: cells.Unit = None,
     organism: cells.Organism = None,
     model_dir: cells.Model = None,
+    baseline: Baselines = None,
     seed: Seed = 0,
     as_json: options.Json = False,
 ) -> None:
-    """Measure how far the embedding of a file keeps labels together and mixes batches (scIB).
+    """Measure how far the embedding of a file keeps labels together and mixes batches (scIB), beside components and chance.
 
     Example: geo-atlas evaluate integration my.h5ad --label cell_type --batch donor
     """
-    from indexer.evaluation.integration import integrate_file
-    from indexer.evaluation.report import integration_table, nested
-    from indexer.evaluation.tables import plain
+    from atlas.model.joint import JointModel
+    from indexer.evaluation.integration_tables import integrate_file, integration_table
+    from indexer.evaluation.tables import nested, plain
 
-    result = integrate_file(
-        file, label=label, batch=batch, model=cells.load_model(model_dir), input=input_kind.value, layer=layer,
-        unit=cells.unit_of(unit), organism=organism, seed=seed,
+    found = integrate_file(
+        file, label=label, batch=batch, model=cells.load_model(model_dir),
+        others={name: JointModel.load(folder) for name, folder in named_folders(baseline).items()},
+        input=input_kind.value, layer=layer, unit=cells.unit_of(unit), organism=organism, seed=seed,
     )  # fmt: skip
     if as_json:
-        print_json(plain(nested(result)))
+        print_json(plain(nested(found)))
     else:
-        print_text(integration_table(result))
+        print_text(integration_table(found))
 
 
 def named_folders(given: list[str] | None) -> dict[str, Path]:

@@ -169,6 +169,7 @@ def _numbers(evaluation: Mapping[str, Any] | None) -> str:
         return "## Numbers\n\nNot measured.\n"
     models = ", ".join(f"{name} `{digest[:12]}`" for name, digest in evaluation["models"].items())
     figures = evaluation["phrases"]["figures"]["model"]
+    first = figures["first"]["every"]
     phrases = [(text, _interval(figures[name])) for name, text in _PHRASES.items() if name in figures]
     sets = [_set_row(name, one) for name, one in evaluation["zero_shot"].items()]
     columns = (
@@ -186,7 +187,7 @@ def _numbers(evaluation: Mapping[str, Any] | None) -> str:
             f"## Numbers\n\nModels: {models}. Seed {evaluation['seed']}; intervals by {evaluation['n_draws']:,} bootstrap "
             "draws.\n",
             markdown(("phrases, AUROC in folds of studies", "mean [95 %]"), phrases) + "\n",
-            f"Top 1 / top 5 of {figures['n_labelled']:,} labelled samples: {figures['top_1']:.2f} / {figures['top_5']:.2f}.\n",
+            f"Top 1 / top 5 of {first['n']:,} labelled samples: {first['top_1']:.2f} / {first['top_5']:.2f}.\n",
             markdown(columns, sets) + "\n",
             "*These weights*: the same figure of the shipped model, which may have seen data of the same study or atlas "
             "(*seen*).\n",

@@ -2,8 +2,8 @@
 
 Every baseline embeds or scores a row alone. ``marker`` sums up the genes that a table of markers lists for the cell type nearest
 in name; ``lexical`` the genes that a label itself names (CD14 of "CD14+ Mono"); ``text_only`` writes a row as the list of its
-strongest genes and compares that text with the label. Chance is .5 of any AUROC and one in n of accuracy. Other models
-(training-free, dictionary) are measured like the model itself.
+strongest genes and compares that text with the label. Where there are no labels, a profiler describes a row by the same numbers.
+Chance is .5 of any AUROC and one in n of accuracy.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class LabelSet:
         return np.unique(rows[rows >= 0])
 
 
-Scorer = Callable[[AlignedExpression], np.ndarray]  # a block of rows -> (n_rows, n_labels)
+Scorer = Callable[[AlignedExpression], np.ndarray]  # a block of rows -> (n_rows, n_labels), or (n_rows, n_features)
 
 
 def read_markers(path: Path) -> dict[str, tuple[str, ...]]:
@@ -84,14 +84,28 @@ def lexical_scorer(asked: LabelSet) -> Scorer:
 
 def text_only_scorer(asked: LabelSet, *, embed: Embed) -> Scorer:
     """Score a label by the cosine of its text with the symbols of the row's strongest genes, both by a text tower alone."""
-    labels = embed(asked.texts)
+    labels, sentences = embed(asked.texts), sentence_profiler(asked.genes, embed=embed)
 
     def score(aligned: AlignedExpression) -> np.ndarray:
-        logs = np.nan_to_num(log_expression(aligned), nan=-1.0)
-        best = np.argsort(-logs, axis=1, kind="stable")[:, :N_GENES_IN_SENTENCE]
-        return embed([" ".join(asked.genes.symbols[i] for i in row) for row in best]) @ labels.T
+        return np.asarray(sentences(aligned) @ labels.T)
 
     return score
+
+
+def sentence_profiler(genes: GeneMap, *, embed: Embed) -> Scorer:
+    """Describe a row by the text vector of the symbols of its strongest genes."""
+
+    def describe(aligned: AlignedExpression) -> np.ndarray:
+        logs = np.nan_to_num(log_expression(aligned), nan=-1.0)
+        best = np.argsort(-logs, axis=1, kind="stable")[:, :N_GENES_IN_SENTENCE]
+        return embed([" ".join(genes.symbols[i] for i in row) for row in best])
+
+    return describe
+
+
+def marker_profiler(asked: LabelSet, *, markers: Mapping[str, Sequence[str]]) -> Scorer:
+    """Describe a row by the mean standing of the markers of every cell type."""
+    return _gene_set_scorer([asked.rows_of(symbols) for symbols in markers.values()])
 
 
 def _gene_set_scorer(sets: Sequence[np.ndarray]) -> Scorer:

@@ -61,9 +61,9 @@ class Corpus:
                 for _, matrix in source.blocks():
                     yield aligner.align(matrix)
 
-    def captions(self) -> list[str]:
-        """Return what each sample says of itself, "" where it says nothing; curated labels are not part of it."""
-        said: list[str] = []
+    def captions(self) -> list[tuple[str, ...]]:
+        """Return the wordings of what each sample says of itself; none where it says nothing, curated labels never."""
+        said: list[tuple[str, ...]] = []
         for path in self.paths:
             with open_source(path) as source:
                 series = source.series_table()
@@ -71,10 +71,11 @@ class Corpus:
                 records = source.sample_table().to_pylist()
             for one in records:
                 study = next((titles.get(name, "") for name in one["series_ids"] or ()), "")
-                variants = caption_variants(
-                    one["title"], one["source_name"], characteristics=one["characteristics"], series_title=study
+                said.append(
+                    caption_variants(
+                        one["title"], one["source_name"], characteristics=one["characteristics"], series_title=study
+                    )
                 )
-                said.append(variants[0] if variants else "")
         return said
 
     def embed(self, model: JointModel, *, wanted: np.ndarray | None = None) -> np.ndarray:
@@ -89,7 +90,10 @@ class Corpus:
 
     def embed_all(self, asked: Sequence[tuple[JointModel, np.ndarray | None]]) -> list[np.ndarray]:
         """Return the vectors of :meth:`embed` of several models; the files are read once."""
-        keys = [(model.hash, b"" if wanted is None else np.packbits(wanted).tobytes()) for model, wanted in asked]
+        keys = [
+            (model.hash, b"" if wanted is None or wanted.all() else np.packbits(wanted).tobytes())
+            for model, wanted in asked
+        ]
         new = {
             key: (model, np.ones(len(self), dtype=bool) if wanted is None else wanted)
             for key, (model, wanted) in zip(keys, asked, strict=True)

@@ -11,9 +11,12 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from scipy.sparse import diags_array
 
+from atlas.errors import InputError
 from atlas.expression.align import AlignedExpression
 from atlas.model.joint import JointModel
 from indexer.evaluation.baselines import Embed, LabelSet, Scorer
@@ -48,7 +51,7 @@ class Dictionary:
     model
         Gives the gene weights of rows; its tower must be linear in genes.
     embed
-        A text tower alone.
+        A text tower alone, which remembers what it embedded.
     """
 
     folder: Path
@@ -56,10 +59,21 @@ class Dictionary:
     embed: Embed
 
     def scorer(self, asked: LabelSet, *, leave_out: Collection[str] = ()) -> Scorer:
-        """Return the scorer of some labels, from sets of all libraries but ``leave_out``."""
-        sets = self._of_mouse if asked.organism == "mouse" else self._of_human
+        """Return the scorer of some labels, from sets of all libraries but ``leave_out``.
+
+        Raises
+        ------
+        InputError
+            If no library is left.
+        """
+        sets = self._of(asked.organism)
         allowed = ~np.isin(np.array(sets.libraries), list(leave_out))
-        cosines = np.where(allowed, self.embed(asked.texts) @ self._keys(sets).T, -np.inf)
+        if not allowed.any():
+            raise InputError(
+                f"Every library of {self.folder} must be left out ({', '.join(sorted(set(sets.libraries)))}: the origin of what "
+                "is measured); no dictionary is left. Add libraries of other origin, or measure without --gene-sets."
+            )
+        cosines = np.where(allowed, self.embed(asked.texts) @ self.embed(sets.texts).T, -np.inf)
         attention = np.zeros(cosines.shape)
         nearest = np.argsort(-cosines, axis=1, kind="stable")[:, : min(N_NEAREST, int(allowed.sum()))]
         logits = np.take_along_axis(cosines, nearest, axis=1) / TEMPERATURE
@@ -67,17 +81,31 @@ class Dictionary:
         np.put_along_axis(attention, nearest, weights / weights.sum(axis=1, keepdims=True), axis=1)
         size = np.sqrt(np.asarray(abs(sets.matrix).sum(axis=1)).ravel())
         labels = (attention / size) @ sets.matrix
-        labels /= np.maximum(np.linalg.norm(labels, axis=1, keepdims=True), 1e-12)
+        return self._cosines(labels / np.maximum(np.linalg.norm(labels, axis=1, keepdims=True), 1e-12))
+
+    def profiler(self, organism: str) -> Scorer:
+        """Describe a row by its cosine with every set."""
+        matrix = self._of(organism).matrix
+        length = np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=1)).ravel())
+        return self._cosines(diags_array(1.0 / np.maximum(length, 1e-12)) @ matrix)
+
+    def _cosines(self, vectors: Any) -> Scorer:
+        """Return the cosines of rows with ``(n, n_genes)`` unit vectors, dense or sparse."""
 
         def score(aligned: AlignedExpression) -> np.ndarray:
-            _, samples = self.model.embed_with_weights(aligned, top=len(asked.genes))
-            found = np.zeros((len(samples), len(labels)))
+            n_genes = vectors.shape[1]
+            _, samples = self.model.embed_with_weights(aligned, top=n_genes)
+            found = np.zeros((len(samples), vectors.shape[0]))
             for i, one in enumerate(samples):
-                length = max(float(np.linalg.norm(one.weights)), 1e-12)
-                found[i] = labels[:, one.genes] @ (one.weights / length)
+                weights = np.zeros(n_genes)
+                weights[one.genes] = one.weights / max(float(np.linalg.norm(one.weights)), 1e-12)
+                found[i] = vectors @ weights
             return found
 
         return score
+
+    def _of(self, organism: str) -> GeneSets:
+        return self._of_mouse if organism == "mouse" else self._of_human
 
     @cached_property
     def _of_human(self) -> GeneSets:
@@ -86,14 +114,6 @@ class Dictionary:
     @cached_property
     def _of_mouse(self) -> GeneSets:
         return self._read("mouse")
-
-    @cached_property
-    def _vectors(self) -> dict[str, np.ndarray]:
-        texts = list(dict.fromkeys((*self._of_human.texts, *self._of_mouse.texts)))
-        return dict(zip(texts, self.embed(texts), strict=True))
-
-    def _keys(self, sets: GeneSets) -> np.ndarray:
-        return np.stack([self._vectors[text] for text in sets.texts])
 
     def _read(self, organism: str) -> GeneSets:
         paths = [path for path in (self.folder / f"{name}.gmt" for name in CELL_LIBRARIES) if path.is_file()]

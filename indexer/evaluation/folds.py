@@ -21,6 +21,22 @@ from indexer.training.record import RECORD
 _NAMED = 10
 
 
+def parts_of_models(models: Sequence[JointModel], folds: np.ndarray) -> list[tuple[JointModel, np.ndarray]]:
+    """Return each model with the samples it scores, ``(n_samples,)`` bool: one model all, several a fold each, in their order.
+
+    Raises
+    ------
+    InputError
+        If there is neither one model nor one a fold.
+    """
+    if len(models) == 1:
+        return [(models[0], np.ones(len(folds), dtype=bool))]
+    numbers = np.unique(folds)
+    if len(models) != len(numbers):
+        raise InputError(f"{len(models)} models were given for {len(numbers)} folds; give one model, or one a fold.")
+    return [(model, folds == fold) for fold, model in zip(numbers, models, strict=True)]
+
+
 def folds_of_models(samples: CuratedSamples, models: Sequence[JointModel]) -> np.ndarray:
     """Return ``(n_samples,)`` int64, the place in ``models`` of the model that scores each sample; a study has one model.
 

@@ -14,12 +14,7 @@ from importlib import import_module
 
 import numpy as np
 
-from atlas.cells.rows import open_rows
-from atlas.cells.scoring import embed_blocks, read_genes
 from atlas.errors import InputError, MissingExtraError
-from atlas.expression.units import Unit
-from atlas.model.joint import JointModel
-from atlas.model.transcriptome import InputKind
 
 N_NEIGHBOURS = 90  # of scIB's neighbourhood scores
 NEAREST = 10
@@ -97,34 +92,6 @@ def evaluate_integration(vectors: np.ndarray, *, labels: np.ndarray, batches: np
         same_batch=same_value(nearest, batches),
         random_same_batch=same_value(random, batches),
     )
-
-
-def integrate_file(
-    data: object,
-    *,
-    label: str,
-    batch: str,
-    model: JointModel,
-    input: InputKind = "auto",
-    layer: str | None = None,
-    unit: Unit | None = None,
-    organism: str | None = None,
-    seed: int = 0,
-) -> Integration:
-    """Embed a labelled file and score the embedding; rows without label, batch or signal are left out.
-
-    Raises
-    ------
-    InputError, NotFoundError
-        If the file or a column cannot be used.
-    """
-    with open_rows(data, layer=layer, unit=unit) as rows:
-        labels, batches = (np.array([value or "" for value in rows.labels(name)]) for name in (label, batch))
-        known = read_genes(rows, model=model, organism=organism).coverage.organism
-        parts = [part for _, part in embed_blocks(rows, model=model, organism=known, input=input)]
-    vectors = np.concatenate(parts)
-    used = (labels != "") & (batches != "") & ~np.isnan(vectors[:, 0])
-    return evaluate_integration(vectors[used], labels=labels[used], batches=batches[used], seed=seed)
 
 
 def nearest_rows(vectors: np.ndarray, *, k: int) -> np.ndarray:

@@ -15,23 +15,15 @@ from atlas.cells.scoring import PAPER_LOGIT_SCALE, softmax, take_rows
 from atlas.errors import InputError
 from atlas.expression.align import GeneAligner
 from atlas.model.joint import JointModel
-from indexer.evaluation.baselines import (
-    Embed,
-    LabelSet,
-    Scorer,
-    lexical_scorer,
-    marker_scorer,
-    text_only_scorer,
-)
-from indexer.evaluation.dictionary import Dictionary
+from indexer.evaluation.baselines import LabelSet
 from indexer.evaluation.metrics import Estimate
+from indexer.evaluation.rivals import Rivals
 from indexer.evaluation.sets import SETS, EvaluationSet
 from indexer.evaluation.tables import confusions, markdown, number, show, zero_shot_json
 from indexer.evaluation.zero_shot import ZeroShot, ZeroShotReport, evaluate_file, summarise
 from indexer.training.provenance import withheld_from
 
 logger = logging.getLogger(__name__)
-Markers = Mapping[str, Sequence[str]]
 _CONFUSED = 3
 _MOST_ROWS = {"text only": 60}  # of baselines; a row as a text of its genes is slow to embed
 _MANY_ROWS = 300  # of other baselines
@@ -74,22 +66,15 @@ class Contenders:
         The model that ships.
     without
         Set -> model trained without the set's sources.
-    others
-        Name -> other model: training-free, dictionary.
-    markers, embed
-        Table of markers, and the text tower alone, for the baselines.
-    dictionary
-        Libraries of gene sets as they are, for that baseline.
+    rivals
+        What it stands beside.
     seen
         Set -> names of libraries and series of its origin that ``model`` saw.
     """
 
     model: JointModel
     without: Mapping[str, JointModel]
-    others: Mapping[str, JointModel]
-    markers: Markers
-    embed: Embed
-    dictionary: Dictionary | None
+    rivals: Rivals
     seen: Callable[[str], tuple[str, ...]]
 
 
@@ -124,7 +109,7 @@ def measure_set(one: EvaluationSet, path: Path, who: Contenders, *, seed: int, n
         headline=report(who.without[one.name]) if one.name in who.without else whole,
         whole=whole,
         seen=who.seen(one.name),
-        models={name: report(model) for name, model in who.others.items()},
+        models={name: report(model) for name, model in who.rivals.models.items()},
         baselines=score_baselines(path, whole, label=one.label, who=who, seed=seed, n_draws=n_draws),
     )
 
@@ -136,15 +121,11 @@ def score_baselines(
     texts, genes = report.scores.texts, who.model.genes
     organism = report.scores.reading.coverage.organism
     asked = LabelSet(texts.labels, texts.texts, genes, organism)
-    scorers: dict[str, tuple[Scorer, float]] = {
-        "lexical": (lexical_scorer(asked), 1.0),
-        "text only": (text_only_scorer(asked, embed=who.embed), PAPER_LOGIT_SCALE),
-    }
-    if who.markers:
-        scorers["markers"] = (marker_scorer(asked, markers=who.markers, embed=who.embed), 1.0)
-    if who.dictionary is not None:
-        withheld = withheld_from(path.stem)[0]
-        scorers["dictionary"] = (who.dictionary.scorer(asked, leave_out=withheld), report.scores.logit_scale)
+    scorers = who.rivals.scorers(asked, leave_out=withheld_from(path.stem)[0])
+    scales = {
+        "text only": PAPER_LOGIT_SCALE,
+        "dictionary": report.scores.logit_scale,
+    }  # scores of others are no cosines
     with open_rows(path) as rows:
         codes = np.array([-1 if one is None else texts.labels.index(one) for one in rows.labels(label)])
         used = (codes >= 0) & report.scores.has_signal
@@ -155,10 +136,11 @@ def score_baselines(
         for matrix in rows.matrices():
             aligned = aligner.align(matrix)
             here = np.arange(start, start + matrix.n_samples)
-            for name, (scorer, scale) in scorers.items():
+            for name, score in scorers.items():
                 wanted = chosen[name][here]
                 if wanted.any():
-                    shares[name][here[wanted]] = softmax(scorer(take_rows(aligned, wanted)), logit_scale=scale)
+                    found = score(take_rows(aligned, wanted))
+                    shares[name][here[wanted]] = softmax(found, logit_scale=scales.get(name, 1.0))
             start += matrix.n_samples
     few_draws = min(n_draws, _FEW_DRAWS)
     return {

@@ -66,6 +66,19 @@ class CaseControlResult:
 
 
 @dataclass(frozen=True)
+class FirstPhrases:
+    """Of the ``n`` samples that a phrase applies to: shares with such a phrase first, and among the first five."""
+
+    n: int
+    top_1: float
+    top_5: float
+
+    def __str__(self) -> str:
+        """Write both shares, as tables show them."""
+        return f"{self.top_1:.2f} / {self.top_5:.2f}"
+
+
+@dataclass(frozen=True)
 class WordingResult:
     """AUROC within folds under several wordings of one phrase, the phrase itself first."""
 
@@ -148,15 +161,15 @@ def mean_in_folds(
     return Estimate(float(mean(None)[0]), *interval(mean(counts)))
 
 
-def first_phrases(
-    rules: Sequence[PhraseRule], scores: np.ndarray, *, samples: CuratedSamples
-) -> tuple[int, float, float]:
-    """Return how many samples a phrase applies to, and the shares of them with such a phrase first and among the first five."""
+def first_phrases(rules: Sequence[PhraseRule], scores: np.ndarray, *, samples: CuratedSamples) -> FirstPhrases:
+    """Return how often a phrase that applies to a sample is its best of ``rules``, or among its best five."""
     positives = np.stack([rule.positives(samples) for rule in rules], axis=1)
     labelled = positives.any(axis=1)
     order = np.argsort(-scores[labelled], axis=1, kind="stable")
     hits = np.take_along_axis(positives[labelled], order, axis=1)
-    return int(labelled.sum()), float(hits[:, 0].mean()), float(hits[:, :5].any(axis=1).mean())
+    if not len(hits):
+        return FirstPhrases(0, float("nan"), float("nan"))
+    return FirstPhrases(int(labelled.sum()), float(hits[:, 0].mean()), float(hits[:, :5].any(axis=1).mean()))
 
 
 def evaluate_wordings(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from indexer.evaluation.metrics import Estimate
@@ -42,6 +42,17 @@ def plain(value: Any) -> Any:
     if isinstance(value, float):
         return None if math.isnan(value) else value
     return value
+
+
+def nested(value: Any) -> Any:
+    """Return records as objects, however deep; estimates stay for :func:`plain`."""
+    if isinstance(value, Estimate):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): nested(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [nested(one) for one in value]
+    return nested(vars(value)) if hasattr(value, "__dataclass_fields__") else value
 
 
 def zero_shot_json(report: ZeroShotReport) -> dict[str, Any]:

@@ -30,14 +30,14 @@ def retrieval(transcriptomes: np.ndarray, texts: np.ndarray) -> dict[str, float]
     scores = texts.astype(np.float64) @ transcriptomes.astype(np.float64).T
     figures: dict[str, float] = {}
     for direction, matrix in zip(DIRECTIONS, (scores, scores.T), strict=True):
-        ranks = _ranks(matrix)
+        ranks = ranks_of_pairs(matrix)
         for k in CUTOFFS:
             figures[f"{direction}_R@{k}"] = float((ranks <= k).mean())
         figures[f"{direction}_AUC"] = float(((len(ranks) - ranks) / max(len(ranks) - 1, 1)).mean())
     return figures
 
 
-def _ranks(scores: np.ndarray) -> np.ndarray:
-    """Return the rank, from 1, of the diagonal in each row; what ties with it stands before it."""
+def ranks_of_pairs(scores: np.ndarray) -> np.ndarray:
+    """Return ``(n,)`` the place, from 1, of column i in row i; what ties with it stands before it."""
     own = np.diagonal(scores)[:, None]
     return np.asarray((scores >= own).sum(axis=1))

@@ -27,7 +27,8 @@ EVALUATION = {
         "figures": {
             "model": {
                 "located": estimate(0.961), "every": estimate(0.912), "diseases": estimate(0.88),
-                "contrasts": {"value": None, "low": None, "high": None}, "n_labelled": 2100, "top_1": 0.61, "top_5": 0.93,
+                "contrasts": {"value": None, "low": None, "high": None},
+                "first": {"every": {"n": 2100, "top_1": 0.61, "top_5": 0.93}},
             }
         }
     },

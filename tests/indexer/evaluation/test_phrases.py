@@ -24,6 +24,7 @@ from indexer.evaluation.curated import (
 from indexer.evaluation.curated import PHRASE_RULES as RULES
 from indexer.evaluation.metrics import bootstrap, draw_counts, precision_at, roc_auc, stratified_auc
 from indexer.evaluation.phrases import (
+    FirstPhrases,
     auc_in_folds,
     contrast_auc,
     evaluate_case_control,
@@ -273,8 +274,10 @@ def test_means_over_phrases_and_wordings() -> None:
     said = evaluate_wordings(rules[0], ["heart", "cardiac"], scores, samples=corpus, folds=folds)
     assert said.aurocs == (1.0, 0.5)
     assert (said.mean, said.deviation) == (0.75, pytest.approx(np.std([1.0, 0.5], ddof=1)))
-    n, first, first_five = first_phrases(rules, scores, samples=corpus)
-    assert (n, first, first_five) == (4, 0.5, 1.0)
+    assert first_phrases(rules, scores, samples=corpus) == FirstPhrases(4, 0.5, 1.0)
+    nobody = [PhraseRule("lung", "tissue", re.compile("lung"), None, None)]
+    none = first_phrases(nobody, scores[:, :1], samples=corpus)
+    assert (none.n, str(none)) == (0, "nan / nan")
 
 
 def test_committed_contrasts_and_wordings_are_whole() -> None:
