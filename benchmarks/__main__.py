@@ -129,7 +129,7 @@ def main() -> None:
         capture(["benchmarks.placement", "--home", str(Path(work) / "demo"), "--out", str(page)])
     if not args.skip_phrases:
         page = args.out.with_name("measurements-phrases.md")
-        capture(["benchmarks.phrases", "--data", str(data), "--grid", "--out", str(page)])
+        capture(["benchmarks.phrases", "--data", str(data), "--out", str(page)])
 
 
 if __name__ == "__main__":

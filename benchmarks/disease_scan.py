@@ -29,9 +29,10 @@ from atlas.scans.shelf import ScanShelf
 from atlas.scans.sweep import sweep
 from atlas.scans.testing import benjamini_hochberg, share_of_false_sweeps
 from atlas.vectors.store import VectorStore
-from benchmarks.phrases import case_control_cells, show
+from benchmarks.phrases import case_control_cells
 from indexer.evaluation.curated import CuratedSamples, PhraseRule, read_curated, read_phrase_rules
 from indexer.evaluation.phrases import evaluate_case_control, evaluate_phrase
+from indexer.evaluation.tables import show
 
 RULES = Path(__file__).with_name("disease_rules.tsv")
 CORPORA = ("counts.h5", "tpm.h5")
