@@ -10,12 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from atlas.resources import resource_path
+from cli.output import print_table, say
 from indexer.stage import Advance
 
 if TYPE_CHECKING:
+    from atlas.cells.row_texts import RowTexts
     from atlas.cells.scoring import ScoreBlock
     from atlas.expression.units import Unit as ExpressionUnit
     from atlas.model.joint import JointModel
+
+_SHOWN = 20  # lines of what single tissues read otherwise
 
 
 class Kind(StrEnum):
@@ -37,7 +41,8 @@ Template = Annotated[
 Tissue = Annotated[
     str | None,
     typer.Option(
-        "--tissue", help='Where the cells are from; helps cleaning labels. Default: what obs says, "": nothing.'
+        "--tissue",
+        help='Where all rows are from; helps cleaning labels. Default: what obs says of each row, "": nothing.',
     ),
 ]
 AsWritten = Annotated[bool, typer.Option("--as-written", help="Take the labels as they are, without cleaning.")]
@@ -68,6 +73,17 @@ def unit_of(text: str | None) -> ExpressionUnit | None:
     from atlas.expression.units import parse_unit
 
     return parse_unit(text) if text else None
+
+
+def show_tissues(texts: RowTexts) -> None:
+    """Show what rows of single tissues are read as, where a file names several."""
+    lines = [(one.tissue, one.n_rows, label, text) for one in texts.by_tissue for label, text in one.texts.items()]
+    if texts.n_tissues > 1 or lines:
+        say(f"Labels are read by the tissue of each row; the file names {texts.n_tissues:,}.")
+    if lines:
+        print_table(("tissue", "rows", "label", "read as"), lines[:_SHOWN], title="\nOther in rows of a tissue")
+    if len(lines) > _SHOWN:
+        say(f"... and {len(lines) - _SHOWN:,} more; the file of scores names them all.")
 
 
 def counted(blocks: Iterable[ScoreBlock], bar: Advance) -> Iterator[ScoreBlock]:

@@ -13,13 +13,14 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from types import MappingProxyType
 
 from atlas.cells.cell_ontology import CellOntology, cell_ontology
 from atlas.errors import InputError
 
 MAX_LABEL_CHARS = 500
+_LABELS_KEPT = 16_384
 
 # What people write for a cell type and the ontology does not list as an unshared exact synonym. Only forms of one meaning in
 # single-cell annotation; EC, SMC, MSC, TA or IT are left alone because they have several.
@@ -144,6 +145,18 @@ def label_paraphrases(label: str, *, tissue: str | None = None) -> tuple[str, ..
 
 
 def _clean(label: str, *, tissue: str | None, without: tuple[str, ...] = ()) -> CleanLabel:
+    ontology = cell_ontology()
+    text, rules = _bare(label, without)
+    placed = _in_tissue(text, ontology, tissue=tissue)
+    if placed != text:
+        text, rules = placed, (*rules, "tissue")
+    term = ontology.find(text)
+    return CleanLabel(label, ontology.spell(text), rules, term.term_id if term else None)
+
+
+@lru_cache(maxsize=_LABELS_KEPT)  # a file of many tissues asks again for each
+def _bare(label: str, without: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+    """Return the text without regard to a tissue, and the rules that changed it."""
     if not label.strip() or len(label) > MAX_LABEL_CHARS:
         raise InputError(f"A label has {len(label.strip())} characters; expected 1 to {MAX_LABEL_CHARS}.")
     ontology = cell_ontology()
@@ -153,12 +166,7 @@ def _clean(label: str, *, tissue: str | None, without: tuple[str, ...] = ()) -> 
         if changed and changed != text:
             text = changed
             rules.append(name)
-    placed = _in_tissue(text, ontology, tissue=tissue)
-    if placed != text:
-        text = placed
-        rules.append("tissue")
-    term = ontology.find(text)
-    return CleanLabel(label, ontology.spell(text), tuple(rules), term.term_id if term else None)
+    return text, tuple(rules)
 
 
 def _alike(rows: Sequence[CleanLabel]) -> list[tuple[CleanLabel, bool]]:
@@ -292,7 +300,8 @@ def _tissue_word(tissue: str | None) -> str:
     for pattern, word in _OF_TISSUE:
         if pattern.search(lowered):
             return word
-    return lowered if 0 < len(lowered.split()) <= 2 else ""
+    is_word = 0 < len(lowered.split()) <= 2 and any(map(str.isalpha, lowered))
+    return lowered if is_word else ""
 
 
 _RULES: tuple[tuple[str, _Rule], ...] = (

@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from atlas.cells.row_texts import RowTexts
 from atlas.cells.scoring import Reading, ScoreBlock, softmax
-from atlas.cells.texts import LabelTexts
 from atlas.errors import InputError, ResourceError
 
 ROW_ID = "row_id"
@@ -23,7 +23,7 @@ def write_scores(
     path: Path,
     blocks: Iterable[ScoreBlock],
     *,
-    texts: LabelTexts,
+    texts: RowTexts,
     reading: Reading,
     model_hash: str,
     logit_scale: float | None = None,
@@ -32,7 +32,7 @@ def write_scores(
     """Write ``row_id`` (text) and one float32 column a label, in the order of the rows; return the number of rows.
 
     Pandas reads ``row_id`` back as the index, so that what remains is rows x labels. The file's metadata ``geo_atlas`` names
-    model, texts and templates as JSON.
+    model, texts, templates and what rows of single tissues read otherwise as JSON.
 
     Parameters
     ----------
@@ -107,14 +107,17 @@ def _table(block: ScoreBlock, *, schema: pa.Schema, logit_scale: float | None) -
     return pa.table([pa.array(block.row_ids, pa.string()), *map(pa.array, columns)], schema=schema)
 
 
-def _schema(texts: LabelTexts, *, reading: Reading, model_hash: str, logit_scale: float | None) -> pa.Schema:
+def _schema(texts: RowTexts, *, reading: Reading, model_hash: str, logit_scale: float | None) -> pa.Schema:
+    common = texts.common
     described = {
         "model": model_hash,
         "score": "cosine" if logit_scale is None else "softmax over the labels",
         "logit_scale": logit_scale,
-        "texts": dict(zip(texts.labels, texts.texts, strict=True)),
-        "templates": list(texts.templates),
-        "tissue": texts.tissue,
+        "texts": dict(zip(common.labels, common.texts, strict=True)),
+        "templates": list(common.templates),
+        "tissue": common.tissue,
+        "n_tissues": texts.n_tissues,
+        "by_tissue": [vars(one) for one in texts.by_tissue],
         "source": reading.name,
         "scale": reading.scale,
         "organism": reading.coverage.organism,

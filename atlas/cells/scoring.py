@@ -1,12 +1,14 @@
 """Every row of a person's file scored by every text, with bounded memory.
 
 In: rows (:mod:`atlas.cells.rows`), labels, a model. Out: cosines of rows and labels, row ids kept in order. A row is embedded
-alone with the model's own statistics: scoring a file whole, shuffled, row by row or cut to one type gives identical scores.
-A softmax over the labels turns the cosines of one row into shares; it too looks at that row alone.
+alone with the model's own statistics and compared with texts that its own tissue decides: scoring a file whole, shuffled,
+row by row or cut to one type gives identical scores. A softmax over the labels turns the cosines of one row into shares; it
+too looks at that row alone.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -15,9 +17,10 @@ from typing import Any, get_args
 import numpy as np
 import numpy.typing as npt
 
+from atlas.cells.row_texts import RowTexts, TextVectors, row_texts
 from atlas.cells.rows import CellRows, open_rows, repeated
-from atlas.cells.texts import LabelTexts, label_texts
-from atlas.errors import InputError, NotFoundError
+from atlas.cells.texts import LabelTexts
+from atlas.errors import InputError
 from atlas.expression.align import AlignedExpression, Coverage, GeneAligner
 from atlas.expression.genes import GeneMap
 from atlas.expression.units import Unit
@@ -26,7 +29,6 @@ from atlas.model.transcriptome import InputKind
 
 PAPER_LOGIT_SCALE = 1.0 / 0.07  # where a model has learned none: the start value of CLIP's temperature
 FEW_GENES = 0.1  # below this share of the model's genes a row is placed poorly
-_TISSUE_COLUMNS = ("tissue", "organ", "organ_tissue")
 _NAMED_BY = {"ensembl": "Ensembl id", "symbol": "symbol", "mixed": "symbol and Ensembl id"}
 
 logger = logging.getLogger(__name__)
@@ -80,8 +82,8 @@ class CellScores:
     ----------
     row_ids
         One a row, in the order of the source.
-    texts
-        Labels and what they were read as.
+    row_texts
+        Labels and what they were read as, by the tissue of a row.
     cosines
         ``(n_rows, n_labels)`` float32 in [-1, 1]; NaN in rows without signal.
     logit_scale
@@ -93,11 +95,16 @@ class CellScores:
     """
 
     row_ids: tuple[str, ...]
-    texts: LabelTexts
+    row_texts: RowTexts
     cosines: npt.NDArray[np.float32]
     logit_scale: float
     reading: Reading
     model_hash: str
+
+    @property
+    def texts(self) -> LabelTexts:
+        """What the labels were read as; where the source names several tissues, in rows without one."""
+        return self.row_texts.common
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -122,7 +129,7 @@ class CellScores:
         """Store the result in an AnnData object of the same rows.
 
         ``obs[key + "_label"]`` and ``obs[key + "_share"]`` hold the best label and its softmax share, ``obsm[key]`` all cosines
-        as a data frame, ``uns[key]`` model, labels and texts.
+        as a data frame, ``uns[key]`` model, labels and texts; what single tissues read otherwise as JSON.
 
         Raises
         ------
@@ -142,6 +149,7 @@ class CellScores:
             "model": self.model_hash,
             "labels": list(self.labels),
             "texts": list(self.texts.texts),
+            "by_tissue": json.dumps([vars(one) for one in self.row_texts.by_tissue]),
             "templates": list(self.texts.templates),
             "logit_scale": self.logit_scale,
         }
@@ -181,8 +189,11 @@ def score(
     ----------
     data, layer, unit
         See :func:`atlas.cells.rows.open_rows`.
-    labels, templates, tissue, as_written
+    labels, templates, as_written
         See :func:`atlas.cells.texts.label_texts`.
+    tissue
+        Where all rows are from; ``None``: what ``obs`` says of each row (``tissue``, ``organ`` or ``organ_tissue``); ``""``:
+        nothing.
     model
         The model.
     input
@@ -195,14 +206,14 @@ def score(
     InputError, NotFoundError
         If the source, its genes, a label or a template cannot be used.
     """
-    texts = label_texts(labels, templates=templates, tissue=tissue, as_written=as_written)
     with open_rows(data, layer=layer, unit=unit) as rows:
+        texts = row_texts(rows, labels, templates=templates, tissue=tissue, as_written=as_written)
         return score_texts(rows, [texts], model=model, input=input, organism=organism)[0]
 
 
 def score_texts(
     rows: CellRows,
-    texts: Sequence[LabelTexts],
+    texts: Sequence[RowTexts],
     *,
     model: JointModel,
     input: InputKind = "auto",
@@ -216,11 +227,12 @@ def score_texts(
         See :func:`score`.
     """
     reading = read_genes(rows, model=model, organism=organism)
-    vectors = [one.embed(model) for one in texts]
     found: list[list[npt.NDArray[np.float32]]] = [[] for _ in texts]
-    for _, embedded in embed_blocks(rows, model=model, organism=reading.coverage.organism, input=input):
+    vectors, start = [TextVectors(one, model=model) for one in texts], 0
+    for row_ids, embedded in embed_blocks(rows, model=model, organism=reading.coverage.organism, input=input):
         for cosines, of_texts in zip(found, vectors, strict=True):
-            cosines.append(cosines_of(embedded, of_texts))
+            cosines.append(_cosines(embedded, of_texts, start=start))
+        start += len(row_ids)
     return tuple(
         CellScores(rows.row_ids, one, np.concatenate(cosines), logit_scale_of(model), reading, model.hash)
         for one, cosines in zip(texts, found, strict=True)
@@ -274,11 +286,13 @@ def embed_blocks(
 
 
 def score_blocks(
-    rows: CellRows, vectors: npt.NDArray[np.float32], *, model: JointModel, organism: str, input: InputKind = "auto"
+    rows: CellRows, texts: RowTexts, *, model: JointModel, organism: str, input: InputKind = "auto"
 ) -> Iterator[ScoreBlock]:
-    """Yield the cosines of all rows with ``(n_labels, dim)`` text vectors, some rows at a time."""
+    """Yield the cosines of all rows with the texts of each, some rows at a time."""
+    vectors, start = TextVectors(texts, model=model), 0
     for row_ids, embedded in embed_blocks(rows, model=model, organism=organism, input=input):
-        yield ScoreBlock(row_ids, cosines_of(embedded, vectors))
+        yield ScoreBlock(row_ids, _cosines(embedded, vectors, start=start))
+        start += len(row_ids)
 
 
 def cosines_of(rows: npt.NDArray[np.float32], texts: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -303,20 +317,17 @@ def take_rows(aligned: AlignedExpression, wanted: npt.NDArray[np.bool_]) -> Alig
     )
 
 
-def tissue_of(rows: CellRows) -> str | None:
-    """Return what ``obs`` names as the tissue of all rows, ``None`` where it names none or several."""
-    for column in _TISSUE_COLUMNS:
-        try:
-            values = {value for value in rows.labels(column) if value is not None}
-        except NotFoundError:
-            continue
-        return values.pop() if len(values) == 1 else None
-    return None
-
-
 def logit_scale_of(model: JointModel) -> float:
     """Return the factor that the model learned for its cosines, or the paper's start value."""
     return PAPER_LOGIT_SCALE if model.logit_scale is None else model.logit_scale
+
+
+def _cosines(embedded: npt.NDArray[np.float32], vectors: TextVectors, *, start: int) -> npt.NDArray[np.float32]:
+    """Compare the rows from ``start`` with the texts of each."""
+    found = np.empty((len(embedded), vectors.n_labels), dtype=np.float32)
+    for places, texts in vectors.of_rows(start, len(embedded)):
+        found[places] = cosines_of(embedded[places], texts)
+    return found
 
 
 def _embed(

@@ -2,8 +2,9 @@
 
 In: scores of rows and labels, and the true label of each row. Out: :class:`ZeroShot` with intervals over rows. Source of the
 protocol: CellWhisperer (Schaefer et al. 2025), zero-shot cell type prediction: one-vs-rest ROC-AUC averaged over labels, softmax
-over the texts, per cell and per type (mean of the unit vectors of a type). Ours: intervals, labels shown before and after
-cleaning, and the same figures with every text's mean over the set taken off, which looks at other rows and is named so.
+over the texts, per cell and per type (mean cosines of the rows of a type, which are those of its mean unit vector where its
+rows are of one tissue). Ours: intervals, labels shown before and after cleaning, and the same figures with every label's mean
+over the set taken off, which looks at other rows and is named so.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from atlas.cells.row_texts import row_texts
 from atlas.cells.rows import open_rows
-from atlas.cells.scoring import CellScores, score_texts, softmax, tissue_of
-from atlas.cells.texts import label_texts
+from atlas.cells.scoring import CellScores, score_texts, softmax
 from atlas.errors import InputError
 from atlas.expression.units import Unit
 from atlas.model.joint import JointModel
@@ -91,7 +92,7 @@ class ZeroShotReport:
     by_cosine
         Macro ROC-AUC of the plain cosines.
     set_centred
-        With each text's mean over the set taken off: looks at other rows.
+        With each label's mean over the set taken off: looks at other rows.
     scores
         What ``as_asked`` measures.
     n_without_label, n_without_signal
@@ -132,7 +133,7 @@ def evaluate_file(
     label
         Column of ``obs`` with the true labels; rows without one are left out and counted.
     tissue
-        Where the cells are from; ``None``: what ``obs`` says, if it says one thing of all rows; ``""``: nothing.
+        Where the cells are from; ``None``: what ``obs`` says of each row; ``""``: nothing.
     data, layer, unit, templates, as_written, input, organism
         See :func:`atlas.cells.scoring.score`.
 
@@ -144,9 +145,8 @@ def evaluate_file(
     with open_rows(data, layer=layer, unit=unit) as rows:
         truth = rows.labels(label)
         names = _two_or_more(truth, column=label, where=rows.name)
-        place = tissue_of(rows) if tissue is None else tissue or None
         texts = [
-            label_texts(names, templates=templates, tissue=place, as_written=plain) for plain in (as_written, True)
+            row_texts(rows, names, templates=templates, tissue=tissue, as_written=plain) for plain in (as_written, True)
         ]
         asked, plain = score_texts(rows, texts, model=model, input=input, organism=organism)
     codes = np.array([-1 if name is None else names.index(name) for name in truth])
@@ -165,7 +165,7 @@ def evaluate_file(
     result = measured(asked, asked.cosines)
     return ZeroShotReport(
         as_asked=result,
-        as_written=result if plain.texts.texts == asked.texts.texts else measured(plain, plain.cosines),
+        as_written=result if _same(plain.cosines, asked.cosines) else measured(plain, plain.cosines),
         by_cosine=float(macro(one_vs_rest(asked.cosines[used], codes[used]))[0]),
         set_centred=measured(asked, asked.cosines - asked.cosines[used].mean(axis=0)),
         scores=asked,
@@ -259,6 +259,10 @@ def _label_results(
 
 def _ratio(part: float, whole: float) -> float:
     return float(part / whole) if whole else float("nan")
+
+
+def _same(one: np.ndarray, other: np.ndarray) -> bool:
+    return bool(np.array_equal(one, other, equal_nan=True))
 
 
 def _refuse_one_label(codes: np.ndarray, *, where: str) -> None:

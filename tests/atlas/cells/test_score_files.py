@@ -15,9 +15,9 @@ from cell_files import cells
 from toy_model import ToyTextTower, write_toy_model
 
 from atlas.cells.output import refuse_target, write_scores
+from atlas.cells.row_texts import RowTexts
 from atlas.cells.rows import AnnDataRows
 from atlas.cells.scoring import Reading, ScoreBlock, read_genes, score, score_blocks, softmax
-from atlas.cells.texts import LabelTexts, label_texts
 from atlas.errors import InputError, ResourceError
 from atlas.model.joint import JointModel
 from atlas.model.text_tower import TEXT_TOWERS
@@ -36,8 +36,8 @@ def reading(model: JointModel) -> Reading:
     return read_genes(AnnDataRows(cells(TRUTH)), model=model)
 
 
-def texts(*labels: str) -> LabelTexts:
-    return label_texts(labels, as_written=True)
+def texts(*labels: str) -> RowTexts:
+    return RowTexts(labels, tissues=(None,) * len(TRUTH), as_written=True)
 
 
 def blocks(n: int, *, n_labels: int = 2) -> Iterator[ScoreBlock]:
@@ -49,7 +49,7 @@ def test_file_holds_rows_in_order_and_a_column_a_label(tmp_path: Path, model: Jo
     rows = AnnDataRows(cells(TRUTH))
     asked = texts("liver", "heart")
     reading = read_genes(rows, model=model)
-    scored = score_blocks(rows, asked.embed(model), model=model, organism="human")
+    scored = score_blocks(rows, asked, model=model, organism="human")
     path = tmp_path / "scores.parquet"
     assert write_scores(path, scored, texts=asked, reading=reading, model_hash=model.hash, logit_scale=5.0) == 12
     frame = pd.read_parquet(path)
@@ -62,6 +62,22 @@ def test_file_holds_rows_in_order_and_a_column_a_label(tmp_path: Path, model: Jo
     described = json.loads(table.schema.metadata[b"geo_atlas"])
     assert (described["model"], described["logit_scale"], described["organism"]) == (model.hash, 5.0, "human")
     assert described["texts"] == {"liver": "liver", "heart": "heart"}
+
+
+def test_file_names_what_rows_of_each_tissue_were_read_as(tmp_path: Path, reading: Reading) -> None:
+    path = tmp_path / "scores.parquet"
+    asked = RowTexts(["alpha", "liver"], tissues=["brain", "kidney", "brain", None])
+    write_scores(path, blocks(2), texts=asked, reading=reading, model_hash="m")
+    described = json.loads(pq.read_schema(path).metadata[b"geo_atlas"])
+    assert (described["texts"], described["tissue"], described["n_tissues"]) == (
+        {"alpha": "alpha cell", "liver": "liver"},
+        None,
+        2,
+    )
+    assert described["by_tissue"] == [
+        {"tissue": "brain", "n_rows": 2, "texts": {"alpha": "brain alpha cell"}},
+        {"tissue": "kidney", "n_rows": 1, "texts": {"alpha": "kidney alpha cell"}},
+    ]
 
 
 def test_repeated_rows_and_blocks_are_all_written(tmp_path: Path, reading: Reading) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from toy_model import ToyTextTower, write_toy_memory_model, write_toy_model
 
 from atlas.cells import rows as rows_module
 from atlas.cells.rows import AnnDataRows, H5adRows, open_rows, repeated
-from atlas.cells.scoring import PAPER_LOGIT_SCALE, logit_scale_of, score, softmax, tissue_of
+from atlas.cells.scoring import PAPER_LOGIT_SCALE, logit_scale_of, score, softmax
 from atlas.cells.texts import TEMPLATES, label_texts
 from atlas.errors import InputError, NotFoundError
 from atlas.expression.matrix import build_matrix
@@ -187,15 +188,6 @@ def test_something_else_is_refused() -> None:
         pass
 
 
-def test_tissue_is_what_obs_says_of_all_rows() -> None:
-    data = cells(TRUTH)
-    assert tissue_of(AnnDataRows(data)) is None
-    data.obs["organ"] = "pancreas"
-    assert tissue_of(AnnDataRows(data)) == "pancreas"
-    data.obs["tissue"] = [*["pancreas"] * 20, "liver"]
-    assert tissue_of(AnnDataRows(data)) is None
-
-
 def test_templates_are_averaged_and_cleaning_is_shown(model: JointModel) -> None:
     texts = label_texts(["CD14+ Mono", "B"], templates=["celltype", "A {x}"])
     assert texts.templates == (TEMPLATES["celltype"], "A {x}")
@@ -230,6 +222,7 @@ def test_result_is_written_back_to_the_object(model: JointModel) -> None:
     assert (data.obsm["types"].to_numpy() == found.cosines).all()
     assert list(data.obsm["types"].columns) == LABELS
     assert data.uns["types"]["model"] == model.hash
+    assert json.loads(data.uns["types"]["by_tissue"]) == []
     with pytest.raises(InputError, match="other rows"):
         found.write_to(data[::-1].copy())
 

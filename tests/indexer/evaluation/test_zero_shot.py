@@ -64,6 +64,39 @@ def test_figures_of_a_row_do_not_depend_on_the_others(model: JointModel) -> None
     assert all((by_id[name][:2] == row).all() for name, row in zip(cut.scores.row_ids, cut.scores.cosines, strict=True))
 
 
+def test_a_row_of_several_tissues_is_measured_alone(model: JointModel) -> None:
+    data = noisy(TRUTH)
+    data.obs["cell_type"] = ["alpha", "heart", "beta"] * 12
+    data.obs["tissue"] = ["brain", "brain", "liver", "liver", "brain", "liver"] * 6
+    whole = evaluate_file(data, label="cell_type", model=model, n_draws=5)
+    by_id = dict(zip(whole.scores.row_ids, whole.scores.cosines, strict=True))
+    for wanted in (
+        np.random.default_rng(1).permutation(36),
+        data.obs["tissue"] == "brain",
+        data.obs["tissue"] == "liver",
+    ):
+        part = evaluate_file(data[wanted].copy(), label="cell_type", model=model, n_draws=5)
+        kept = [("alpha", "beta", "heart").index(name) for name in part.scores.labels]
+        for name, row in zip(part.scores.row_ids, part.scores.cosines, strict=True):
+            assert (row == by_id[name][kept]).all()
+    assert [one.tissue for one in whole.scores.row_texts.by_tissue] == ["brain", "liver"]
+    assert whole.scores.texts.texts == ("alpha cell", "beta cell", "heart")
+
+
+def test_a_type_of_several_tissues_is_measured_by_the_mean_of_its_rows(model: JointModel) -> None:
+    data = noisy(TRUTH)
+    data.obs["cell_type"] = ["alpha", "heart", "beta"] * 12
+    data.obs["tissue"] = ["brain", "liver"] * 18
+    report = evaluate_file(data, label="cell_type", model=model, n_draws=5)
+    codes = np.array([0, 2, 1] * 12)
+    means = np.stack([report.scores.cosines[codes == j].mean(axis=0) for j in range(3)]).astype(np.float64)
+    shares = np.exp(report.scores.logit_scale * means)
+    shares /= shares.sum(axis=1, keepdims=True)
+    expected = np.mean([roc_auc_score(np.arange(3) == j, shares[:, j]) for j in range(3)])
+    assert report.as_asked.type_roc_auc == pytest.approx(expected)
+    assert report.as_asked.type_accuracy == pytest.approx((shares.argmax(axis=1) == np.arange(3)).mean())
+
+
 def test_centring_over_the_set_is_another_figure(model: JointModel) -> None:
     report = evaluate_file(noisy(TRUTH), label="cell_type", model=model, n_draws=5)
     assert report.set_centred.roc_auc_macro.value != report.as_asked.roc_auc_macro.value
