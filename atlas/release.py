@@ -23,7 +23,8 @@ import pyarrow.parquet as pq
 
 from atlas.accessions import near_matches
 from atlas.digests import DigestCache, sha256_file
-from atlas.errors import ArtifactError, BusyError, InputError, NotFoundError, ResourceError
+from atlas.errors import ArtifactError, InputError, NotFoundError, ResourceError
+from atlas.locks import one_writer
 from atlas.manifest import FileEntry, Manifest, read_manifest, write_json
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -138,29 +139,7 @@ class Home:
     @contextmanager
     def lock(self, purpose: str) -> Iterator[None]:
         """Hold the home for one writer; a second one gets ``BusyError`` at once, never waits."""
-        import fcntl
-
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            handle = (self.path / ".lock").open("a+", encoding="utf-8")
-        except OSError as error:
-            raise ResourceError(
-                f"Cannot write in {self.path}: {error.strerror}. Choose a writable folder with --home."
-            ) from error
-        with handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                handle.seek(0)
-                holder = handle.read().strip() or "unknown"
-                raise BusyError(
-                    f"{self.path} is in use by another build ({holder}). Wait for it, or use another --home.",
-                    details={"holder": holder},
-                ) from None
-            handle.seek(0)
-            handle.truncate()
-            handle.write(f"process {os.getpid()}: {purpose}")
-            handle.flush()
+        with one_writer(self.path, purpose=purpose, who="build", option="--home"):
             yield
 
 

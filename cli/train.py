@@ -65,6 +65,7 @@ def train(
     """
     from indexer.training.data import DataOptions, DataSpec, open_sources
     from indexer.training.hold_out import split_rows
+    from indexer.training.job import Job
     from indexer.training.presets import load_preset
     from indexer.training.record import check_folder
     from indexer.training.run import train as run
@@ -79,17 +80,24 @@ def train(
         known = ", ".join(sorted(set(base.genes.organisms)))
         raise ConfigError(f"--organism {organism}: the model that training starts from has genes of {known}.")
     reading = DataOptions(
-        tuple(exclude_series or ()), tuple(leave_out or ()), label, tissue, study, donor, organism,
-        told.sampling.augment, told.sampling.density,
-    )  # fmt: skip
+        tuple(exclude_series or ()),
+        tuple(leave_out or ()),
+        label,
+        tissue,
+        study,
+        donor,
+        organism,
+        told.sampling.augment,
+    )
     sources = open_sources(specs, genes=base.genes, options=reading)
     rows = split_rows(
         [source for source, _ in sources], fold=_fold(fold), n_validation=told.validation.n_items, seed=told.seed
     )
-    report = run(
-        told, sources, out=out, rows=rows.with_facts(**reading.left_out()), base=base, resume=resume, max_steps=max_steps,
-        device=device, features=features, progress=RichProgress(),
+    job = Job(
+        told, sources, rows.with_facts(**reading.left_out()), out, base=base, max_steps=max_steps, device=device,
+        features=features,
     )  # fmt: skip
+    report = run(job, resume=resume, progress=RichProgress())
     if as_json:
         print_json({**dataclasses.asdict(report), "model": str(report.model)})
         return

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from indexer.training.data import DataOptions, DataSpec, open_sources
 from indexer.training.hold_out import split_rows
+from indexer.training.job import Job
 from indexer.training.presets import Preset, load_preset
 from indexer.training.provenance import withheld_from_all
 from indexer.training.record import check_folder
@@ -42,13 +43,12 @@ def measured_models(preset: Preset, data: Sequence[DataSpec], *, out: Path, n_fo
     for name in (*(f"fold-{k}" for k in range(1, n_folds + 1)), WITHOUT):
         check_folder(out / name, preset=preset, resume=False)
     base = open_base(preset)
-    everything = DataOptions(augment=preset.sampling.augment, density=preset.sampling.density)
+    everything = DataOptions(augment=preset.sampling.augment)
     libraries, series = withheld_from_all()
     rest = DataOptions(
         tuple(sorted(series)),
         tuple(sorted(libraries)),
         augment=preset.sampling.augment,
-        density=preset.sampling.density,
         may_lack=True,  # the table speaks of all corpora there are
     )
     sources = open_sources(data, genes=base.genes, options=everything)
@@ -73,7 +73,7 @@ def _train(
     rows = split_rows(
         [source for source, _ in sources], fold=fold, n_validation=preset.validation.n_items, seed=preset.seed
     )
-    report = train(preset, sources, out=out, rows=rows.with_facts(**options.left_out()), base=base)
+    report = train(Job(preset, sources, rows.with_facts(**options.left_out()), out, base=base))
     logger.info("%s: model %s", out, report.model_hash)
     return report
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from atlas.errors import ArtifactError
+from atlas.errors import ArtifactError, ResourceError
 from atlas.expression.genes import GeneMap
 from atlas.model.config import MemoryHead, ModelConfig, StatisticsRecord, config_json, read_config
 from atlas.model.gene_table import GeneTable
@@ -140,6 +141,8 @@ def write_model(folder: Path, parts: ModelParts) -> None:
     ------
     ArtifactError
         If the parts do not belong together.
+    ResourceError
+        If the disk is full or may not be written; what was there stays, and nothing half-written is left.
     """
     from safetensors.numpy import save
 
@@ -151,13 +154,28 @@ def write_model(folder: Path, parts: ModelParts) -> None:
     if parts.memory is not None:
         contents[MEMORY_FILE] = _parquet(parts.memory.cast(MEMORY_SCHEMA))
     contents["config.json"] = config_json(parts.config.model_copy(update=facts)).encode()
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in contents:
-        (folder / f"{name}.tmp").write_bytes(contents[name])
-    for name in contents:
-        os.replace(folder / f"{name}.tmp", folder / name)
+    _replace(folder, contents)
     if parts.memory is None:
         (folder / MEMORY_FILE).unlink(missing_ok=True)  # of the model that was here before
+
+
+def _replace(folder: Path, contents: Mapping[str, bytes]) -> None:
+    """Write all files beside the old ones, then put them in place; a failure leaves the old ones and nothing else."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in contents:
+            (folder / f"{name}.tmp").write_bytes(contents[name])
+        for name in contents:
+            os.replace(folder / f"{name}.tmp", folder / name)
+    except OSError as error:
+        with suppress(OSError):  # what is wrong with the disk may also forbid this
+            for name in contents:
+                (folder / f"{name}.tmp").unlink(missing_ok=True)
+        raise ResourceError(
+            f"The model cannot be written into {folder}: {error.strerror or error}. Make room, or choose a folder that may be "
+            "written.",
+            details={"path": str(folder)},
+        ) from error
 
 
 def read_model(folder: Path) -> ModelParts:

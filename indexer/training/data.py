@@ -13,7 +13,7 @@ from atlas.expression.genes import GeneMap
 from indexer.training.density import item_weights
 from indexer.training.provenance import NEVER_TRAINED
 from indexer.training.sources.items import Items
-from indexer.training.sources.source import PairSource, SourceKind
+from indexer.training.sources.source import PairSource, Rows, SourceKind
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,6 @@ class DataOptions:
         Of the files.
     augment
         Whether expression varies when it is asked for with randomness.
-    density
-        Whether samples, cells and profiles weigh by how rare their expression is, see ``indexer.training.density``.
     may_lack
         Whether a series or library to leave out may be in none of the data.
     """
@@ -89,7 +87,6 @@ class DataOptions:
     donor: str | None = None
     organism: str = "human"
     augment: bool = True
-    density: bool = False
     may_lack: bool = False
 
     def left_out(self) -> dict[str, list[str]]:
@@ -116,13 +113,18 @@ def open_sources(
         if not spec.path.exists():
             raise InputError(f"--data {spec.kind}:{spec.path}: there is no such file or folder.")
         source = _OPENERS[spec.kind](spec, genes, options)
-        if options.density and isinstance(source, Items) and spec.kind != "genesets":
-            source.weigh(item_weights(source))
         found.append((source, spec.weight))
     if not options.may_lack:
         _refuse_unknown_series([source for source, _ in found], options)
         _refuse_unknown_libraries(specs, options)
     return found
+
+
+def weigh_by_density(sources: Sequence[PairSource], rows: Sequence[Rows]) -> None:
+    """Give samples, cells and profiles that are learned from weights by how rare their expression is among them."""
+    for source, mine in zip(sources, rows, strict=True):
+        if isinstance(source, Items) and source.kind != "genesets":
+            source.weigh(item_weights(source, mine))
 
 
 def _refuse_unknown_series(sources: Sequence[PairSource], options: DataOptions) -> None:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from atlas.errors import InputError
 from atlas.expression.log import log_expression
-from indexer.training.sources.source import PairSource
+from indexer.training.sources.source import PairSource, Rows
 
 _EPSILON = 1e-8  # densMAP's own
 _BLOCK_ROWS = 1_024
@@ -92,18 +92,28 @@ def neighbour_radii(vectors: Vectors, *, n_neighbors: int = 30, reference: int =
     return out
 
 
-def item_weights(source: PairSource, *, seed: int = 0) -> npt.NDArray[np.float32]:
-    """Return ``(n_items,)`` weights of a source of samples by their density in expression; give them to ``source.weigh``."""
-    return density_weights(radii(expression_vectors(source, seed=seed), seed=seed))
+def item_weights(source: PairSource, rows: Rows, *, seed: int = 0) -> npt.NDArray[np.float32]:
+    """Return ``(n_items,)`` weights of a source of samples by the density of expression among ``rows``, for ``source.weigh``.
 
-
-def expression_vectors(source: PairSource, *, dim: int = 64, n_fitted: int = 2_000, seed: int = 0) -> Vectors:
-    """Return ``(n_items, dim)`` float32 principal components of log expression.
-
-    The axes are those of ``n_fitted`` drawn items; a gene that an item did not measure counts with its mean. Items are
-    read in blocks.
+    Items beyond ``rows`` weigh 1: nothing of them is read, for they may be held out.
     """
-    drawn = np.sort(np.random.default_rng(seed).choice(len(source), size=min(n_fitted, len(source)), replace=False))
+    weights = np.ones(len(source), dtype=np.float32)
+    wanted = np.asarray(rows, dtype=np.int64)
+    weights[wanted] = density_weights(radii(expression_vectors(source, wanted, seed=seed), seed=seed))
+    return weights
+
+
+def expression_vectors(
+    source: PairSource, rows: Rows, *, dim: int = 64, n_fitted: int = 2_000, seed: int = 0
+) -> Vectors:
+    """Return ``(len(rows), dim)`` float32 principal components of log expression.
+
+    The axes are those of ``n_fitted`` drawn among ``rows``; a gene that an item did not measure counts with its mean. Items
+    are read in blocks.
+    """
+    wanted = np.asarray(rows, dtype=np.int64)
+    places = np.random.default_rng(seed).choice(len(wanted), size=min(n_fitted, len(wanted)), replace=False)
+    drawn = wanted[np.sort(places)]
     fitted = np.concatenate(
         [log_expression(source.expression(drawn[i : i + _BLOCK_ROWS])) for i in range(0, drawn.size, _BLOCK_ROWS)]
     )
@@ -116,11 +126,10 @@ def expression_vectors(source: PairSource, *, dim: int = 64, n_fitted: int = 2_0
     values, left = np.linalg.eigh(gram.astype(np.float64))
     kept = [i for i in np.argsort(-values)[:dim] if values[i] > 1e-6 * values[-1]]
     axes = (centred.T @ left[:, kept] / np.sqrt(values[kept])).astype(np.float32)
-    out = np.zeros((len(source), len(kept)), dtype=np.float32)
-    for start in range(0, len(source), _BLOCK_ROWS):
-        rows = range(start, min(start + _BLOCK_ROWS, len(source)))
-        logs = log_expression(source.expression(rows))
-        out[start : start + len(rows)] = np.where(np.isnan(logs), 0.0, logs - mean).astype(np.float32) @ axes
+    out = np.zeros((len(wanted), len(kept)), dtype=np.float32)
+    for start in range(0, len(wanted), _BLOCK_ROWS):
+        logs = log_expression(source.expression(wanted[start : start + _BLOCK_ROWS]))
+        out[start : start + len(logs)] = np.where(np.isnan(logs), 0.0, logs - mean).astype(np.float32) @ axes
     return out
 
 

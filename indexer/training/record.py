@@ -13,6 +13,7 @@ from typing import Any
 
 from atlas.digests import sha256_json
 from atlas.errors import ArtifactError, ConfigError
+from atlas.locks import LOCK
 from indexer.training.presets import Preset
 from indexer.training.sources.source import PairSource
 
@@ -20,7 +21,7 @@ RECORD = "training.json"
 NEVER_SEEN = ("held_out_studies", "left_out_libraries", "excluded_series")
 """What of a split's report stands in the record itself: an evaluation goes by it."""
 _TOLD = ("preset", "data", "start", "n_steps", "world")  # what the key is over
-_OURS = (f".{RECORD}.tmp",)  # what a run that never began may have left
+_OURS = (f".{RECORD}.tmp", LOCK)  # what a run that never began may have left
 _PACKAGES = ("geo-atlas", "torch", "transformers", "accelerate", "peft", "numpy", "safetensors")
 
 

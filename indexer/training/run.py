@@ -9,29 +9,32 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from atlas.errors import ConfigError, InputError
+from atlas.locks import LOCK, one_writer
 from atlas.model.checkpoint import ModelParts, model_hash, write_model
 from atlas.model.quantised import Int8Rows
 from indexer.stage import Progress, silent_progress
+from indexer.training.at_rest import model_parts
 from indexer.training.batches import Batches
+from indexer.training.checkpoints import CHECKPOINTS, load_learned, save_learned
+from indexer.training.data import weigh_by_density
 from indexer.training.disk import writing
 from indexer.training.draws import MixtureSampler
 from indexer.training.features import FeatureCache
 from indexer.training.held_out import HeldOut
+from indexer.training.job import Job, n_processes
 from indexer.training.modules import GeneTableModule, MemoryModule
-from indexer.training.presets import Preset
-from indexer.training.record import Rows, RunRecord
-from indexer.training.sources.source import PairSource
+from indexer.training.record import RunRecord
 from indexer.training.start import refuse_seen
-from indexer.training.towers import Base, begin_with_closed_form, build, model_parts, open_base
-from indexer.training.trainer import CHECKPOINTS, COUNTS, ContrastiveTrainer, Run, load_learned, save_learned
+from indexer.training.towers import Base, begin_with_closed_form, build, open_base
+from indexer.training.trainer import COUNTS, ContrastiveTrainer, Run
 from indexer.training.two_towers import TwoTowers
 
 logger = logging.getLogger(__name__)
@@ -77,44 +80,15 @@ class TrainingReport:
     n_without_signal: int
 
 
-def train(
-    preset: Preset,
-    sources: Sequence[tuple[PairSource, float]],
-    *,
-    out: Path,
-    rows: Rows,
-    base: Base | None = None,
-    resume: bool = False,
-    max_steps: int | None = None,
-    device: str | None = None,
-    save_every: int | None = None,
-    features: Path | None = None,
-    progress: Progress = silent_progress,
-) -> TrainingReport:
+def train(job: Job, *, resume: bool = False, progress: Progress = silent_progress) -> TrainingReport:
     """Train and write a model folder.
 
     Parameters
     ----------
-    preset
+    job
         What to do.
-    sources
-        Sources with their share of the draws; their expression is in the order of ``base.genes``.
-    out
-        New folder, or with ``resume`` the folder of the run to go on with.
-    rows
-        Which items are learned from and which are held out.
-    base
-        What to start from; default: what the preset names.
     resume
         Go on from the newest checkpoint, if there is one.
-    max_steps
-        Optimiser steps; default: the preset's.
-    device
-        ``cpu`` or ``cuda``; default: a GPU if there is one.
-    save_every
-        Steps between checkpoints; default: as often as the preset evaluates.
-    features
-        Folder of kept features of locked towers, which runs may share; default: ``out/features``.
     progress
         Draws a bar.
 
@@ -123,114 +97,116 @@ def train(
     ConfigError
         If the folder is in use, the preset cannot be trained, or the start may have seen what is held out.
     InputError
-        If nothing is left to train on, a batch is empty, or the loss is no number.
+        If nothing is left to train on, fewer items than meet in a batch, a batch is empty, or the loss is no number.
     ArtifactError
         If weights are missing, or a run is to go on with another preset or other data.
+    BusyError
+        If another process trains into the folder.
     ResourceError
         If the disk is full, or the folder may not be written.
     """
+    base = job.base or open_base(job.preset)
+    if job.preset.closed_form is None and base.geneformer is None:
+        refuse_seen(base, job.rows)
+    sampler = job.order()
+    record = RunRecord.make(
+        job.out,
+        preset=job.preset,
+        sources=job.sources,
+        rows=job.rows,
+        start=model_hash(base.folder),
+        n_steps=job.n_steps,
+        world=n_processes(),
+    )
+    record.enter(resume=resume, first=_is_first())  # a folder that is refused is left as it is
+    with _alone(job.out):
+        record = record.enter(resume=resume, first=_is_first())  # another run may have been there meanwhile
+        return _run(job, base=base, sampler=sampler, record=record, resume=resume, progress=progress)
+
+
+def _run(
+    job: Job, *, base: Base, sampler: MixtureSampler, record: RunRecord, resume: bool, progress: Progress
+) -> TrainingReport:
     from transformers import set_seed
 
-    base = base or open_base(preset)
-    if preset.closed_form is None and base.geneformer is None:
-        refuse_seen(base, rows)
-    n_steps = _n_steps(preset, rows=rows, max_steps=max_steps)
-    sampler = _order(preset, sources, rows=rows, n_steps=n_steps)
-    record = RunRecord.make(
-        out, preset=preset, sources=sources, rows=rows, start=model_hash(base.folder), n_steps=n_steps, world=_world()
-    ).enter(resume=resume, first=_is_first())
+    preset, n_steps = job.preset, record.content["n_steps"]
     if preset.closed_form is not None:
-        base = begin_with_closed_form(base, preset, [source for source, _ in sources], rows=rows.train)
+        base = begin_with_closed_form(base, preset, job.items, rows=job.rows.train)
     set_seed(preset.seed)
     model = build(preset, base)
-    with writing(out):
+    with writing(job.out):
         if _is_first():
             record.begin()
-    batches = _batches(preset, sources, model=model, features=features or out / "features")
+    batches = _batches(job, model=model)
     held_out = HeldOut(
         batches,
-        rows=rows.validation,
+        rows=job.rows.validation,
         n_items=preset.validation.n_items,
         template=preset.text.templates[0],
         seed=preset.seed,
     )
     if n_steps == 0:
-        return _finish(
-            base.parts if _is_first() else None, model=model, held_out=held_out, record=record.add(chosen=START)
-        )
+        parts = base.parts if _is_first() else None
+        return _finish(parts, model=model, held_out=held_out, record=record.add(chosen=START))
     trainer = ContrastiveTrainer(
-        Run(preset, out, n_steps=n_steps, device=device, save_every=save_every),
+        Run(preset, job.out, n_steps=n_steps, device=job.device, save_every=job.save_every),
         model=model,
         batches=batches,
         sampler=sampler,
         validate=held_out.measure if len(held_out) >= 2 else None,
         progress=progress,
     )
-    with writing(out):
+    with writing(job.out):
         record = _start(trainer, model=model, held_out=held_out, record=record)
     trainer.start_or_resume(resume=resume)
     chosen = _choose(trainer, model=model, record=record, choose_by=preset.validation.choose_by)
-    parts = None
-    if _is_first():
-        began_whole = isinstance(model.text_head, MemoryModule) and model.text.locked  # the start is a model itself
-        again = chosen == START and began_whole
-        with writing(out):
-            parts = base.parts if again else model_parts(model.eval(), preset=preset, base=base, out=out)
+    parts = _parts(job, model=model, base=base, chosen=chosen) if _is_first() else None
     facts = {"chosen": chosen, "n_steps": trainer.state.global_step, **trainer.counts}
     return _finish(parts, model=model, held_out=held_out, record=record.add(**facts))
 
 
-def _n_steps(preset: Preset, *, rows: Rows, max_steps: int | None) -> int:
-    """Return the number of steps; 0 writes what training would start from."""
-    told = preset.max_steps if max_steps is None else max_steps
-    if told == 0 and preset.closed_form is None:
-        raise ConfigError("A run of 0 steps needs a preset with a closed form; give --max-steps 1 or more.")
-    if told is not None:
-        return told
-    n_items, per_step = sum(len(kept) for kept in rows.train), _per_step(preset)
-    n_steps = int(preset.epochs * n_items / per_step)
-    if n_steps < 1:
-        raise InputError(
-            f"{n_items:,} items are left to train on, and a step takes {per_step:,}: {preset.epochs:g} passes make no step. "
-            "Give more data, --max-steps, or a smaller batch (--set batch.size=...)."
-        )
-    return n_steps
+def _parts(job: Job, *, model: TwoTowers, base: Base, chosen: str) -> ModelParts:
+    """Return the model at rest: what was learned, or the start, which is a model itself if it came with its memory."""
+    if chosen == START and isinstance(model.text_head, MemoryModule) and model.text.locked:
+        return base.parts
+    with writing(job.out):
+        return model_parts(model.eval(), preset=job.preset, base=base, out=job.out)
 
 
-def _order(preset: Preset, sources: Sequence[tuple[PairSource, float]], *, rows: Rows, n_steps: int) -> MixtureSampler:
-    """Return the order of draws."""
-    names = [source.name for source, _ in sources]
-    if not names:
-        raise ConfigError("There is nothing to train on; give --data KIND:PATH.")
-    if len(set(names)) != len(names):
-        raise ConfigError(f"Two sources share a name ({', '.join(sorted(names))}); give each file or folder once.")
-    weights = [weight for _, weight in sources]
-    return MixtureSampler(
-        rows.train, names=names, weights=weights, n_draws=n_steps * _per_step(preset), seed=preset.seed
-    )
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the folder of a run, which leaves nothing behind if it ends before it began; further processes rely on the first."""
+    if not _is_first():
+        yield
+        return
+    new = not folder.exists()
+    with one_writer(folder, purpose="training", who="run of training", option="--out"):
+        try:
+            yield
+        finally:
+            if new and [path.name for path in folder.iterdir()] == [LOCK]:
+                (folder / LOCK).unlink()
+                folder.rmdir()
 
 
-def _per_step(preset: Preset) -> int:
-    return preset.batch.size * preset.batch.accumulation * _world()
-
-
-def _batches(
-    preset: Preset, sources: Sequence[tuple[PairSource, float]], *, model: TwoTowers, features: Path
-) -> Batches:
+def _batches(job: Job, *, model: TwoTowers) -> Batches:
     """Return what makes batches; features of a locked encoder are kept, those of a gene table are as quick to make."""
+    sampling, features = job.preset.sampling, job.features or job.out / "features"
+    if sampling.density:
+        weigh_by_density(job.items, job.rows.train)
     caches: dict[str, FeatureCache | None] = {"transcriptome": None, "text": None}
     for name in caches:
         tower: Any = getattr(model, name)
         if tower.locked and not isinstance(tower, GeneTableModule):
             caches[name] = FeatureCache(features / f"{name}-{tower.fingerprint[:32]}", dim=tower.dim)
     return Batches(
-        [source for source, _ in sources],
+        job.items,
         model,
-        seed=preset.seed,
-        replicates=preset.sampling.caption_replicates,
-        augment=preset.sampling.augment,
-        sample_weights=preset.sampling.sample_weights,
-        templates=preset.text.templates,
+        seed=job.preset.seed,
+        replicates=sampling.caption_replicates,
+        augment=sampling.augment,
+        sample_weights=sampling.sample_weights,
+        templates=job.preset.text.templates,
         transcriptome_cache=caches["transcriptome"],
         text_cache=caches["text"],
     )
@@ -303,10 +279,6 @@ def _round(model: TwoTowers, parts: ModelParts) -> None:
     if isinstance(model.text_head, MemoryModule):
         values = Int8Rows(parts.tensors["memory_values"], parts.tensors["memory_value_scales"]).vectors()
         model.text_head.values.copy_(torch.from_numpy(values))
-
-
-def _world() -> int:
-    return int(os.environ.get("WORLD_SIZE", "1"))  # set by torchrun
 
 
 def _is_first() -> bool:

@@ -20,9 +20,18 @@ from torch import Tensor, distributed, nn
 from transformers import PrinterCallback, Trainer, TrainingArguments
 from transformers.trainer_callback import TrainerCallback
 
-from atlas.errors import ArtifactError, InputError
+from atlas.errors import InputError
 from indexer.stage import Progress, silent_progress
 from indexer.training.batches import Batches
+from indexer.training.checkpoints import (
+    CHECKPOINTS,
+    COMPLETE,
+    MarkComplete,
+    learned_state,
+    newest_checkpoint,
+    other_checkpoint,
+    save_learned,
+)
 from indexer.training.disk import writing
 from indexer.training.draws import Draw, Identity, MixtureSampler
 from indexer.training.locking import learning
@@ -33,8 +42,6 @@ from indexer.training.two_towers import TwoTowers
 
 logger = logging.getLogger(__name__)
 
-CHECKPOINTS = "checkpoints"
-_COMPLETE = "complete.json"  # written into a checkpoint once everything else of it is there
 COUNTS = ("n_texts", "n_truncated", "n_without_signal")
 _N_CHECKPOINTS = 3
 _LOGS_BETWEEN_EVALUATIONS = 10
@@ -163,8 +170,8 @@ class ContrastiveTrainer(Trainer):
             eval_dataset=Identity(0) if validate is not None else None,
             data_collator=batches,
             callbacks=[
-                _StepRules(model, frozen=self._schedule.frozen),
-                _MarkComplete(self.counts),
+                _StepRules(model),
+                MarkComplete(self.counts),
                 CsvLog(run.out / "log.csv"),
                 TensorBoardLog(run.out / "tensorboard"),
                 ProgressBar(progress),
@@ -184,22 +191,21 @@ class ContrastiveTrainer(Trainer):
         """
         newest = newest_checkpoint(self._run.out) if resume else None
         if newest is not None:
-            self.counts.update(json.loads((newest / _COMPLETE).read_text(encoding="utf-8")))
+            self.counts.update(json.loads((newest / COMPLETE).read_text(encoding="utf-8")))
         with writing(self._run.out):
             self.train(resume_from_checkpoint=None if newest is None else str(newest))
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """Return AdamW over heads and towers."""
+        """Return AdamW over heads and towers; biases, norms and the temperature do not decay."""
         if self.optimizer is None:
             spec = self._run.preset.optimiser
-            groups: dict[bool, list[nn.Parameter]] = {False: [], True: []}
-            for name, parameter in learning(self._towers).items():
-                groups[_of_tower(name)].append(parameter)
             rates = {False: spec.learning_rate, True: spec.tower_learning_rate or spec.learning_rate}
             self.optimizer = torch.optim.AdamW(
-                [{"params": found, "lr": rates[tower]} for tower, found in groups.items() if found],
+                [
+                    {"params": found, "lr": rates[tower], "weight_decay": spec.weight_decay if decays else 0.0}
+                    for (tower, decays), found in parameter_groups(self._towers).items()
+                ],
                 betas=spec.betas,
-                weight_decay=spec.weight_decay,
             )
         return self.optimizer
 
@@ -209,8 +215,8 @@ class ContrastiveTrainer(Trainer):
         """Return the preset's schedule, one function a group."""
         if self.lr_scheduler is None:
             inner: Any = optimizer or self.optimizer
-            kinds = sorted({_of_tower(name) for name in learning(self._towers)})  # the order of the optimiser's groups
-            shares: Any = [self._schedule.towers if tower else self._schedule.heads for tower in kinds]
+            groups = parameter_groups(self._towers)  # in the order of the optimiser's
+            shares: Any = [self._schedule.towers if tower else self._schedule.heads for tower, _ in groups]
             self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(inner, shares)
         return self.lr_scheduler
 
@@ -243,10 +249,18 @@ class ContrastiveTrainer(Trainer):
     def training_step(
         self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None
     ) -> Tensor:
-        """Run forward and backward; refuse a gradient that is no number before it reaches the weights."""
+        """Run forward and backward; refuse a gradient that is no number before it reaches the weights.
+
+        Gradients of towers that are still frozen are dropped before the norm is clipped: they are no part of it.
+        """
         loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
-        norms = [p.grad.norm() for p in learning(self._towers).values() if p.grad is not None]
-        if norms and not bool(torch.isfinite(torch.stack([norm.float() for norm in norms])).all()):
+        if self.state.global_step < self._schedule.frozen:
+            for name, parameter in learning(self._towers).items():
+                if _of_tower(name):
+                    parameter.grad = None  # the optimiser then keeps no moments for it either
+        norms = [p.grad.norm().float() for p in learning(self._towers).values() if p.grad is not None]
+        finite = torch.isfinite(torch.stack(norms)).all() if norms else torch.ones((), dtype=torch.bool)
+        if not _everywhere(finite.to(loss.device)):
             raise self._not_a_number("gradient", {})
         return loss
 
@@ -281,7 +295,7 @@ class ContrastiveTrainer(Trainer):
     def _issue_warnings_after_load(self, load_result: Any) -> None:
         missing = set(load_result.missing_keys) & set(learned_state(self._towers))
         if missing or load_result.unexpected_keys:
-            raise _other_checkpoint(sorted(missing) + list(load_result.unexpected_keys))
+            raise other_checkpoint(sorted(missing) + list(load_result.unexpected_keys))
 
     def _not_a_number(self, what: str, parts: Mapping[str, float]) -> InputError:
         items = list(self._items)
@@ -302,17 +316,10 @@ class ContrastiveTrainer(Trainer):
 
 
 class _StepRules(TrainerCallback):
-    """What must hold around each step: towers that are still frozen do not move, the temperature stays in its bounds."""
+    """What must hold around each step: the temperature stays in its bounds, and the last step is logged and measured."""
 
-    def __init__(self, model: TwoTowers, *, frozen: int) -> None:
+    def __init__(self, model: TwoTowers) -> None:
         self._model = model
-        self._frozen = frozen
-
-    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **named: Any) -> None:
-        if state.global_step < self._frozen:
-            for name, parameter in learning(self._model).items():
-                if _of_tower(name):
-                    parameter.grad = None  # the optimiser then keeps no moments for it either
 
     def on_optimizer_step(self, args: Any, state: Any, control: Any, **named: Any) -> None:
         self._model.loss.clamp()
@@ -323,63 +330,23 @@ class _StepRules(TrainerCallback):
             control.should_evaluate = args.eval_strategy != "no"
 
 
-class _MarkComplete(TrainerCallback):
-    """Marks a checkpoint as whole, with the counts that are not in it."""
-
-    def __init__(self, counts: Mapping[str, int]) -> None:
-        self._counts = counts
-
-    def on_save(self, args: Any, state: Any, control: Any, **named: Any) -> None:
-        if state.is_world_process_zero:
-            folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-            (folder / _COMPLETE).write_text(json.dumps(self._counts), encoding="utf-8")
-
-
 def _of_tower(name: str) -> bool:
     """Whether a parameter belongs to a tower, not to a head or the loss."""
     return name.startswith(("transcriptome.", "text."))
 
 
-def newest_checkpoint(out: Path) -> Path | None:
-    """Return the newest checkpoint that was written to its end, if any."""
-    whole = [path.parent for path in (out / CHECKPOINTS).glob(f"checkpoint-*/{_COMPLETE}")]
-    return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+def parameter_groups(model: TwoTowers) -> dict[tuple[bool, bool], list[nn.Parameter]]:
+    """Return what learns, by whether it belongs to a tower and whether it decays: matrices do, vectors and scalars do not."""
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in learning(model).items():
+        groups.setdefault((_of_tower(name), parameter.ndim >= 2), []).append(parameter)
+    return dict(sorted(groups.items()))
 
 
-def learned_state(model: TwoTowers) -> dict[str, Tensor]:
-    """Return parameters that learn, and buffers of the heads (running statistics)."""
-    state = model.state_dict()
-    names = set(learning(model)) | {n for n, _ in model.named_buffers() if n.split(".")[0].endswith("_head")}
-    return {name: tensor for name, tensor in state.items() if name in names}
-
-
-def save_learned(model: TwoTowers, path: Path) -> None:
-    """Write :func:`learned_state` as safetensors."""
-    from safetensors.torch import save_file
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in learned_state(model).items()}, path)
-
-
-def load_learned(model: TwoTowers, path: Path) -> None:
-    """Read what :func:`save_learned` wrote.
-
-    Raises
-    ------
-    ArtifactError
-        If it is of another model.
-    """
-    from safetensors.torch import load_file
-
-    found = model.load_state_dict(load_file(path), strict=False)
-    missing = set(found.missing_keys) & set(learned_state(model))
-    if missing or found.unexpected_keys:
-        raise _other_checkpoint(sorted(missing) + list(found.unexpected_keys))
-
-
-def _other_checkpoint(names: list[str]) -> ArtifactError:
-    return ArtifactError(
-        f"The checkpoint is of another model: {', '.join(names[:5])} do not fit. Resume with the preset it was made with.",
-        kind="incompatible",
-        details={"names": names[:100]},
-    )
+def _everywhere(fact: Tensor) -> bool:
+    """Return whether a fact holds in every process: all must stop together, or the others wait for good."""
+    if distributed.is_available() and distributed.is_initialized():
+        held = fact.to(torch.int32)
+        distributed.all_reduce(held, op=distributed.ReduceOp.MIN)
+        return bool(held)
+    return bool(fact)

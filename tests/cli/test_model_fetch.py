@@ -98,14 +98,14 @@ def test_a_folder_that_exists_and_one_being_fetched_are_left_alone(served: FakeH
     (tmp_path / "busy.download").mkdir()
     with (tmp_path / "busy.download" / ".lock").open("a") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        with pytest.raises(BusyError, match="Another process is fetching"):
+        with pytest.raises(BusyError, match="in use by another download"):
             fetch(served, tmp_path / "busy")
     fetch(served, tmp_path / "busy")
 
 
 def test_a_place_that_cannot_be_written_is_named(served: FakeHub, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    with pytest.raises(ResourceError, match="cannot be written"):
+    with pytest.raises(ResourceError, match="Cannot write in"):
         fetch(served, tmp_path / "file" / "out")
 
 

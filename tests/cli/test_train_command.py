@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from atlas.expression.genes import GeneMap
 from atlas.model.joint import JointModel
 from cli.main import app
 from cli.train import _changes, _fold
-from indexer.training.data import DataOptions, DataSpec, open_sources
+from indexer.training.data import DataOptions, DataSpec, open_sources, weigh_by_density
 
 
 @pytest.mark.parametrize(
@@ -132,11 +133,20 @@ def test_command_trains_from_files(tmp_path: Path) -> None:
         CliRunner().invoke(app, command, catch_exceptions=False)
 
 
-def test_rare_samples_weigh_more_only_if_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = write_archs4(tmp_path / "corpus.h5", counts(8, 4))
-    genes = wide_gene_map(8)
-    monkeypatch.setattr("indexer.training.data.item_weights", lambda source: np.arange(1.0, len(source) + 1))
-    for asked, expected in ((False, [1.0, 1.0, 1.0, 1.0]), (True, [0.4, 0.8, 1.2, 1.6])):
-        options = DataOptions(density=asked)
-        ((source, _),) = open_sources([DataSpec("corpus", path)], genes=genes, options=options)
-        assert source.weights.tolist() == pytest.approx(expected)
+def test_rare_samples_weigh_more_by_what_is_learned_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    genes, seen = wide_gene_map(8), []
+    sets = tmp_path / "sets.gmt"
+    sets.write_text("heart\t\t" + "\t".join(f"G{i}" for i in range(6)) + "\n")
+    specs = [DataSpec("corpus", write_archs4(tmp_path / "corpus.h5", counts(8, 4))), DataSpec("genesets", sets)]
+
+    def weigh(source: Any, rows: np.ndarray) -> np.ndarray:
+        seen.append((source.name, list(rows)))
+        return np.arange(1.0, len(source) + 1)
+
+    monkeypatch.setattr("indexer.training.data.item_weights", weigh)
+    sources = [source for source, _ in open_sources(specs, genes=genes)]
+    assert sources[0].weights.tolist() == [1.0] * 4
+    weigh_by_density(sources, [np.array([0, 2]), np.array([0])])
+    assert seen == [("corpus:corpus.h5", [0, 2])]
+    assert sources[0].weights.tolist() == pytest.approx([0.4, 0.8, 1.2, 1.6])
+    assert sources[1].weights.tolist() == [1.0]

@@ -85,6 +85,7 @@ def test_a_fold_is_what_the_command_makes_of_it(told: tuple[Preset, list[DataSpe
     """The same fold by itself gives the same tensors: folds do not depend on what was made before them."""
     from indexer.training.data import open_sources
     from indexer.training.hold_out import split_rows
+    from indexer.training.job import Job
     from indexer.training.run import train
     from indexer.training.towers import open_base
 
@@ -93,7 +94,7 @@ def test_a_fold_is_what_the_command_makes_of_it(told: tuple[Preset, list[DataSpe
     base = open_base(preset)
     sources = open_sources(data, genes=base.genes)
     rows = split_rows([source for source, _ in sources], fold=(2, 2), n_validation=0, seed=preset.seed)
-    train(preset, sources, out=tmp_path / "alone", rows=rows, base=base)
+    train(Job(preset, sources, rows, tmp_path / "alone", base=base))
     one, other = (read_model(folder).tensors for folder in (tmp_path / "out" / "fold-2", tmp_path / "alone"))
     assert all(np.array_equal(one[name], other[name]) for name in one)
 

@@ -6,14 +6,13 @@ until then, so that an interrupted fetch goes on; another process that wants the
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
-from atlas.errors import BusyError, ResourceError
+from atlas.errors import ResourceError
+from atlas.locks import LOCK, one_writer
 from atlas.model.geneformer.importing import import_geneformer, refuse_existing
 from atlas.model.hub import Hub
 from atlas.model.published import PublishedModel
@@ -48,7 +47,7 @@ def fetch_model(model: PublishedModel, out: Path, *, hub: Hub, progress: Callabl
     """
     refuse_existing(out)
     work = out.with_name(f"{out.name}.download")
-    with _locked(work):
+    with one_writer(work, purpose=f"fetching {model.name}", who="download", option="--out"):
         _need_room(model, work)
         for file in model.files:
             hub.download(file, work, progress=progress)
@@ -56,26 +55,9 @@ def fetch_model(model: PublishedModel, out: Path, *, hub: Hub, progress: Callabl
             import_geneformer(work, out, dictionaries=work)
             shutil.rmtree(work, ignore_errors=True)
         else:
-            (work / ".lock").unlink()  # still held; it is no part of the model
+            (work / LOCK).unlink()  # still held; it is no part of the model
             os.rename(work, out)
     return out
-
-
-@contextmanager
-def _locked(work: Path) -> Iterator[None]:
-    try:
-        work.mkdir(parents=True, exist_ok=True)
-        handle = (work / ".lock").open("a")
-    except OSError as error:
-        raise ResourceError(
-            f"{work} cannot be written: {error.strerror}. Choose another folder (--out DIR)."
-        ) from error
-    with handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BusyError(f"Another process is fetching into {work}. Wait for it, or give another --out.") from None
-        yield
 
 
 def _need_room(model: PublishedModel, work: Path) -> None:

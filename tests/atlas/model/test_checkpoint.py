@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from toy_model import toy_parts, write_toy_memory_model, write_toy_model
 
-from atlas.errors import ArtifactError
+from atlas.errors import ArtifactError, ResourceError
 from atlas.model.checkpoint import MODEL_FILES, ModelParts, gene_vocabulary, model_hash, read_model, write_model
 from atlas.model.libraries import installed_libraries
 
@@ -130,6 +131,28 @@ def test_library_of_another_major_version_is_logged(folder: Path, caplog: pytest
     with caplog.at_level(logging.WARNING):
         read_model(folder)
     assert "was written with numpy 99.0; installed is" in caplog.text
+
+
+def test_a_full_disk_leaves_the_old_model_and_nothing_else(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, names = model_hash(folder), sorted(path.name for path in folder.iterdir())
+    parts = read_model(folder)
+    changed = replace(parts, config=parts.config.model_copy(update={"logit_scale": 3.0}))
+    write_bytes = Path.write_bytes
+
+    def full(path: Path, data: bytes) -> int:
+        if path.name.startswith("genes.parquet"):
+            write_bytes(path, data[:10])
+            raise OSError(28, "No space left on device")
+        return write_bytes(path, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        with pytest.raises(ResourceError, match="No space left"):
+            write_model(folder, changed)
+    assert model_hash(folder) == before
+    assert sorted(path.name for path in folder.iterdir()) == names
+    with pytest.raises(ResourceError, match="cannot be written"):
+        write_model(folder / "config.json", parts)
 
 
 def test_parts_that_do_not_belong_together_are_not_written(tmp_path: Path) -> None:

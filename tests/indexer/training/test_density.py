@@ -7,13 +7,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from expression_files import wide_gene_map
+from expression_files import wide_gene_map, write_archs4
 from scipy.stats import spearmanr
 from training_files import N_GENES, write_corpus
 
 from atlas.errors import InputError
 from atlas.expression.log import log_expression
-from indexer.training.density import density_weights, densmap_radii, expression_vectors, neighbour_radii, radii
+from indexer.training.density import (
+    density_weights,
+    densmap_radii,
+    expression_vectors,
+    item_weights,
+    neighbour_radii,
+    radii,
+)
 from indexer.training.sources.corpus import CorpusSource
 
 
@@ -77,9 +84,24 @@ def test_radii_refuse_what_has_no_density() -> None:
 def test_expression_vectors_keep_the_distances_of_log_expression(tmp_path: Path) -> None:
     path = write_corpus(tmp_path / "a.h5", ["GSE1"] * 24)
     source = CorpusSource([path], genes=wide_gene_map(N_GENES))
-    vectors = expression_vectors(source, dim=24)
+    vectors = expression_vectors(source, range(24), dim=24)
     logs = np.nan_to_num(log_expression(source.expression(range(24))))
     for one, other in ((0, 1), (3, 17), (8, 9)):
         wanted = np.linalg.norm(logs[one] - logs[other])
         assert np.linalg.norm(vectors[one] - vectors[other]) == pytest.approx(wanted, rel=1e-3)
-    assert expression_vectors(source, dim=5, n_fitted=12).shape == (24, 5)
+    assert expression_vectors(source, range(24), dim=5, n_fitted=12).shape == (24, 5)
+
+
+def test_what_is_held_out_is_not_looked_at(tmp_path: Path) -> None:
+    """Weights of the rows learned from are the same whatever the others hold, and those weigh 1."""
+    rows = np.arange(3, 21)
+    weights = []
+    for seed in (0, 1):
+        values = np.random.default_rng(0).poisson(30, size=(N_GENES, 24)).astype(np.uint32)
+        values[:, [0, 1, 2, 21, 22, 23]] = np.random.default_rng(seed).poisson(30, size=(N_GENES, 6))
+        path = write_archs4(tmp_path / f"{seed}.h5", values)
+        weights.append(item_weights(CorpusSource([path], genes=wide_gene_map(N_GENES)), rows))
+    np.testing.assert_array_equal(weights[0], weights[1])
+    assert weights[0][[0, 2, 21, 23]].tolist() == [1.0] * 4
+    assert weights[0][rows].mean() == pytest.approx(1.0, rel=1e-5)
+    assert np.ptp(weights[0][rows]) > 0

@@ -15,6 +15,7 @@ from toy_model import toy_memory_parts
 from toy_training import ToySource
 
 from atlas.errors import ArtifactError, ConfigError
+from indexer.training.job import Job
 from indexer.training.presets import load_preset
 from indexer.training.record import Rows
 from indexer.training.run import train
@@ -104,5 +105,5 @@ def test_a_run_asks_before_it_writes(tmp_path: Path) -> None:
     )  # fmt: skip
     split = Rows([np.arange(16)], [np.arange(0)], {"held_out_studies": ["GSE2"]})
     with pytest.raises(ConfigError, match="GSE2"):
-        train(told, [(ToySource(16), 1.0)], out=tmp_path / "out", rows=split, max_steps=1, device="cpu")
+        train(Job(told, [(ToySource(16), 1.0)], split, tmp_path / "out", max_steps=1, device="cpu"))
     assert not (tmp_path / "out").exists()

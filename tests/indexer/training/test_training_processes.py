@@ -87,3 +87,12 @@ def test_two_processes_equal_one_on_the_same_global_batch(tmp_path: Path, folder
     for name in first:
         if first[name].dtype == np.float32 and name.startswith("text_head."):
             assert np.allclose(first[name], second[name], rtol=1e-2, atol=2e-3), name
+
+
+def test_a_gradient_that_is_no_number_in_one_process_stops_all(tmp_path: Path, folders: tuple[Path, Path]) -> None:
+    """Each accumulated part has gradients of its own in each process; whoever goes on alone waits for the others for good."""
+    told = ("max_steps=2", "batch.size=4", "batch.accumulation=2", "validation.n_items=0", "poisoned")
+    child = start(folders, tmp_path / "out", *told, processes=2)
+    _, errors = child.communicate(timeout=300)
+    assert child.returncode != 0
+    assert errors.decode().count("The gradient at step 1 is no number, and training stopped. The batch held") == 2

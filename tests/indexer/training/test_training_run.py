@@ -10,16 +10,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file
 from tiny_encoder import spread, write_tiny_encoder, write_tiny_memory_model
 from toy_training import ToySource
 
-from atlas.errors import ArtifactError, ConfigError, InputError, ResourceError
+from atlas.errors import ArtifactError, BusyError, ConfigError, InputError, ResourceError
+from atlas.locks import LOCK, one_writer
 from atlas.model.checkpoint import model_hash
 from atlas.model.joint import JointModel
+from indexer.training.job import Job
+from indexer.training.locking import learning
 from indexer.training.presets import Preset, load_preset
 from indexer.training.record import Rows
 from indexer.training.run import train
 from indexer.training.towers import build, open_base
+from indexer.training.trainer import parameter_groups
 
 N = 48
 
@@ -46,18 +51,14 @@ def preset(base: Path, encoder: Path, *changes: str) -> Preset:
     )  # fmt: skip
 
 
-def run(out: Path, told: Preset, *, source: Any = None, measured: bool = True, **named: Any) -> Any:
+def run(
+    out: Path, told: Preset, *, source: Any = None, measured: bool = True, resume: bool = False, **named: Any
+) -> Any:
     train_rows, held_out = spread(N)
     if not measured:  # nothing to choose by: the last checkpoint is the model
         held_out = held_out[:0]
-    return train(
-        told,
-        [(source or ToySource(N), 1.0)],
-        out=out,
-        rows=Rows([train_rows], [held_out]),
-        device="cpu",
-        **named,
-    )
+    rows = Rows([train_rows], [held_out])
+    return train(Job(told, [(source or ToySource(N), 1.0)], rows, out, device="cpu", **named), resume=resume)
 
 
 def log(out: Path) -> list[dict[str, str]]:
@@ -270,6 +271,52 @@ def test_full_disk_is_a_typed_error_wherever_a_run_writes(
         assert json.loads((tmp_path / str(i) / "training.json").read_text())["state"] == "done"
 
 
+def test_a_second_run_into_one_folder_is_refused_at_once(base: Path, encoder: Path, tmp_path: Path) -> None:
+    told, out = preset(base, encoder, "max_steps=1"), tmp_path / "out"
+    with one_writer(out, purpose="training", who="run of training", option="--out"):
+        for resume in (False, True):
+            with pytest.raises(BusyError, match=r"in use by another run of training \(process \d+: training\)"):
+                run(out, told, resume=resume)
+    assert [path.name for path in out.iterdir()] == [LOCK]
+    run(out, told)
+    assert json.loads((out / "training.json").read_text())["state"] == "done"
+
+
+def test_clipping_measures_what_learns_and_not_towers_that_are_frozen_at_first(
+    base: Path, encoder: Path, tmp_path: Path
+) -> None:
+    """While towers are frozen, a run that clips moves its heads as one whose towers are locked."""
+    heads = []
+    for mode in ("LL", "UL"):
+        told = preset(
+            base, encoder, "text.head=projection", f"locking={mode}", "optimiser.frozen_fraction=0.5", "max_steps=4",
+            "optimiser.max_grad_norm=0.01", "loss.anchor=0",
+        )  # fmt: skip
+        run(tmp_path / mode, told, save_every=1, measured=False)
+        kept = load_file(tmp_path / mode / "checkpoints" / "checkpoint-2" / "model.safetensors")
+        heads.append({name: tensor for name, tensor in kept.items() if name.startswith("text_head.")})
+        norms = [float(line["grad_norm"]) for line in log(tmp_path / mode) if line["grad_norm"]]
+        heads[-1] |= {"norm": np.array(norms[:2])}
+    assert heads[0].keys() == heads[1].keys()
+    for name in heads[0]:
+        np.testing.assert_allclose(heads[0][name], heads[1][name], rtol=1e-5, atol=1e-7, err_msg=name)
+
+
+def test_only_matrices_decay(base: Path, encoder: Path) -> None:
+    told = preset(base, encoder, "text.head=projection", "locking=UU")
+    model = build(told, open_base(told))
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    groups = parameter_groups(model)
+    decaying = {names[id(p)] for (_, decays), found in groups.items() for p in found if decays}
+    others = {names[id(p)] for (_, decays), found in groups.items() for p in found if not decays}
+    assert decaying | others == set(learning(model))
+    assert "transcriptome.table" in decaying
+    assert any(name.endswith("LayerNorm.weight") for name in others)
+    assert any(name.startswith("loss.") for name in others)
+    assert not {name for name in decaying if name.endswith("bias")}
+    assert [tower for tower, _ in groups] == sorted(tower for tower, _ in groups)
+
+
 def test_loss_that_is_no_number_stops_with_the_batch_named(base: Path, encoder: Path, tmp_path: Path) -> None:
     source = ToySource(N)
     source.weights = np.where(np.arange(N) == 6, np.nan, 1.0).astype(np.float32)
@@ -336,17 +383,19 @@ def test_captions_over_the_limit_are_cut_and_counted(base: Path, encoder: Path, 
 def test_nothing_left_to_train_on_is_an_error(base: Path, encoder: Path, tmp_path: Path) -> None:
     told = preset(base, encoder)
     with pytest.raises(InputError, match="Nothing of toy is left"):
-        train(told, [(ToySource(4), 1.0)], out=tmp_path, rows=Rows([np.array([], int)], [np.arange(4)]), device="cpu")
+        train(Job(told, [(ToySource(4), 1.0)], Rows([np.array([], int)], [np.arange(4)]), tmp_path, device="cpu"))
     with pytest.raises(ConfigError, match="nothing to train on"):
-        train(told, [], out=tmp_path, rows=Rows([], []), device="cpu")
+        train(Job(told, [], Rows([], []), tmp_path, device="cpu"))
     rows = Rows([np.arange(4)] * 2, [np.arange(0)] * 2)
     with pytest.raises(ConfigError, match="share a name"):
-        train(told, [(ToySource(4), 1.0)] * 2, out=tmp_path, rows=rows, device="cpu")
+        train(Job(told, [(ToySource(4), 1.0)] * 2, rows, tmp_path, device="cpu"))
     with pytest.raises(ConfigError, match="weight of toy is 0"):
-        train(told, [(ToySource(4), 0.0)], out=tmp_path, rows=Rows([np.arange(4)], [np.arange(0)]), device="cpu")
+        train(Job(told, [(ToySource(4), 0.0)], Rows([np.arange(4)], [np.arange(0)]), tmp_path, device="cpu"))
     few = told.model_copy(update={"max_steps": None, "epochs": 1.0})
     with pytest.raises(InputError, match="make no step"):
-        train(few, [(ToySource(4), 1.0)], out=tmp_path, rows=Rows([np.arange(4)], [np.arange(0)]), device="cpu")
+        train(Job(few, [(ToySource(4), 1.0)], Rows([np.arange(4)], [np.arange(0)]), tmp_path, device="cpu"))
+    with pytest.raises(InputError, match="4 items are left to train on, and 8 pairs meet"):
+        train(Job(told, [(ToySource(4), 1.0)], Rows([np.arange(4)], [np.arange(0)]), tmp_path, device="cpu"))
 
 
 def test_without_held_out_pairs_the_last_checkpoint_is_the_model(base: Path, encoder: Path, tmp_path: Path) -> None:
