@@ -2,6 +2,10 @@
 
 A page reads its part once when somebody arrives (``arrived``), keeps its state in widgets, and writes it back at the end of
 each run (``write``). Links between pages are made by ``link`` and ``go``.
+
+The browser sends its address with everything that is clicked, and hears of a new one only a moment after the page wrote it.
+A click within that moment brings an earlier address along. Pages remember which ones they wrote since the browser last
+confirmed one, so that such a click counts as a click and never as somebody who follows an old address.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 Query = Mapping[str, "str | Sequence[str]"]
 
@@ -23,7 +28,19 @@ MOST_VALUES = 50
 
 def arrived(page: str) -> bool:
     """Return whether the address was followed, typed or gone back to, rather than written by this page itself."""
-    return bool(st.session_state.get(f"address of {page}") != _present())
+    state, present = st.session_state, _present()
+    written: list[dict[str, list[str]]] = state.get(f"addresses of {page}", [])
+    stayed, state["page shown"] = state.get("page shown") == page, page
+    newest = stayed and written[-1:] == [present]
+    on_the_way = stayed and present in written and not _went_back()
+    if newest or not on_the_way:
+        state[f"addresses of {page}"] = [present]
+    return not newest and not on_the_way
+
+
+def left() -> None:
+    """Let the next run count as an arrival: this one drew no widgets, so that what they held is in the address alone."""
+    st.session_state.pop("page shown", None)
 
 
 def read(key: str, default: str = "") -> str:
@@ -44,10 +61,12 @@ def read_number(key: str, default: int, *, low: int, high: int) -> int:
 
 def write(page: str, query: Query, *, release: str) -> None:
     """Make the address bar say what the page shows; empty values are left out."""
-    state = {"release": release, **{key: value for key, value in query.items() if value}}
-    if _present() != _lists(state):
-        st.query_params.from_dict(state)
-    st.session_state[f"address of {page}"] = _lists(state)
+    wanted = _lists({"release": release, **{key: value for key, value in query.items() if value}})
+    written = st.session_state.get(f"addresses of {page}", [])
+    if written[-1:] != [wanted]:  # before it is sent: a click may end this run on the way
+        st.session_state[f"addresses of {page}"] = [*written, wanted]
+    if _present() != wanted or written[-1:] != [wanted]:
+        st.query_params.from_dict(wanted)
 
 
 def link(page: str, *, release: str, **query: str | Sequence[str]) -> str:
@@ -59,6 +78,7 @@ def link(page: str, *, release: str, **query: str | Sequence[str]) -> str:
 def go(page: str, **query: str | Sequence[str]) -> None:
     """Change to another page; usable in callbacks (the shell follows at the start of the next run)."""
     st.session_state["go to"] = (page, query)
+    left()
 
 
 def asked_to_go() -> tuple[str, dict[str, Any]] | None:
@@ -75,6 +95,12 @@ def unpin() -> None:
 
 def _present() -> dict[str, list[str]]:
     return {key: st.query_params.get_all(key) for key in st.query_params}
+
+
+def _went_back() -> bool:
+    """Return whether the browser's back or forward button asked for this run."""
+    context = get_script_run_ctx()
+    return context is not None and context.is_history_navigation
 
 
 def _lists(query: Query) -> dict[str, list[str]]:

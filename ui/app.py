@@ -55,6 +55,7 @@ def _runner(name: str) -> Callable[[], None]:
             service.release = str(release["release"])
             importlib.import_module(f"ui.pages.{name}").page(service, release)
         except AtlasHTTPError as error:
+            address.left()
             views.failure(error, url=service.url)
         else:
             views.footer(release, url=service.url)

@@ -3,44 +3,19 @@
 from __future__ import annotations
 
 import csv
-import os
 import re
-import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browser_pages import MARKS, WAIT_MS, free_port, has_no_sideways_scroll, pages_over, settled, tab, wait_for_value
 from landscape_api import FakeLandscape, landscape_api
 
-ROOT = Path(__file__).resolve().parents[2]
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = (
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-dev-shm-usage",
-)
-WAIT_MS = 90_000
 PHONE = "Mozilla/5.0 (Linux; Android 14) AppleWebKit/537.36 Mobile Safari/537.36"
+TABLE = "gene\theart_1\nMYH6\t5321\nMYH7\t24780\nTNNT2\t9120\n"
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (Debian: apt-get install chromium)"),
-]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+pytestmark = MARKS
 
 
 @pytest.fixture(scope="module")
@@ -51,55 +26,8 @@ def api_port() -> int:
 @pytest.fixture(scope="module")
 def pages(api_port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of the pages, which ask the API at ``api_port``, running or not."""
-    port = free_port()
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "GEO_ATLAS_API_URL": f"http://127.0.0.1:{api_port}",
-                                "GEO_ATLAS_UI_PORT": str(port), "GEO_ATLAS_UI_HOST": "127.0.0.1"}  # fmt: skip
-    folder = tmp_path_factory.mktemp("pages")
-    with (folder / "log.txt").open("w") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "cli.children", "ui"], cwd=folder, env=environment, stdout=log, stderr=log
-        )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        wait_until_up(url, process)
+    with pages_over(f"http://127.0.0.1:{api_port}", tmp_path_factory.mktemp("pages")) as url:
         yield url
-    finally:
-        process.terminate()
-        process.wait(60)
-
-
-def wait_until_up(url: str, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 90
-    while time.monotonic() < deadline:
-        assert process.poll() is None
-        try:
-            with urllib.request.urlopen(f"{url}/_stcore/health", timeout=5):
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.2)
-    pytest.fail("the pages did not come up")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    flags = [*FLAGS, *(["--no-sandbox"] if os.geteuid() == 0 else [])]
-    with sync_api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=flags, timeout=60_000)
-        yield opened
-        opened.close()
-
-
-@pytest.fixture
-def page(browser: Any) -> Iterator[Any]:
-    """A page that must not raise an error in the browser."""
-    opened = browser.new_page(viewport={"width": 1366, "height": 1000})
-    opened.set_default_timeout(WAIT_MS)
-    errors: list[str] = []
-    opened.on("pageerror", lambda error: errors.append(str(error)))
-    yield opened
-    opened.close()
-    assert errors == []
 
 
 @pytest.fixture
@@ -111,11 +39,18 @@ def atlas(api_port: int) -> Iterator[FakeLandscape]:
 
 def choose(page: Any, label: str, typed: str) -> None:
     """Choose from a list by the keyboard alone."""
+    settled(page)
     box = page.get_by_role("combobox", name=label)
     box.click()
-    box.type(typed)
-    page.get_by_role("option").first.wait_for()
+    box.press_sequentially(typed)
+    page.locator('[role="option"]:nth-of-type(1)', has_text=re.compile(typed, re.IGNORECASE)).first.wait_for()
     page.keyboard.press("Enter")
+
+
+def take(page: Any, way: str) -> None:
+    """Take one of several ways that stand side by side."""
+    settled(page)
+    page.get_by_role("radio", name=way).or_(page.get_by_role("button", name=way)).first.click()
 
 
 def test_pick_a_cluster_by_keyboard_and_come_back_by_its_address(pages: str, page: Any, atlas: FakeLandscape) -> None:
@@ -125,7 +60,7 @@ def test_pick_a_cluster_by_keyboard_and_come_back_by_its_address(pages: str, pag
     choose(page, "Open a cluster", "pancreatic")
     page.get_by_role("heading", name="pancreatic islet").wait_for()
     page.wait_for_url(re.compile(r"cluster=4"))
-    page.get_by_role("radio", name="Made of").or_(page.get_by_role("button", name="Made of")).first.click()
+    take(page, "Made of")
     page.get_by_text("By tissue").wait_for()
     page.wait_for_url(re.compile(r"view=made-of"))
     link = page.url
@@ -141,6 +76,7 @@ def test_scan_term_and_download(pages: str, page: Any, atlas: FakeLandscape, tmp
     choose(page, "Open a term", "uveal")
     page.get_by_role("heading", name="Melanoma, uveal").wait_for()
     page.wait_for_url(re.compile(r"term=Melanoma"))
+    settled(page)
     with page.expect_download(timeout=WAIT_MS) as waiting:
         page.locator(".st-key-save-cells-csv button").first.click()
     saved = tmp_path / waiting.value.suggested_filename
@@ -153,19 +89,23 @@ def test_scan_term_and_download(pages: str, page: Any, atlas: FakeLandscape, tmp
 
 def test_click_on_a_cell_opens_its_term(pages: str, page: Any, atlas: FakeLandscape) -> None:
     page.goto(f"{pages}/scan")
-    plot = page.locator(".js-plotly-plot .heatmaplayer").first
-    plot.wait_for(state="attached")
-    page.wait_for_timeout(1_000)  # Plotly binds its clicks after it has drawn
-    box = page.locator(".js-plotly-plot .nsewdrag").first.bounding_box()
-    page.mouse.move(box["x"] + box["width"] * 0.5 / 18, box["y"] + box["height"] * 0.5 / 20)
-    page.mouse.down()
-    page.mouse.up()
-    page.get_by_role("heading", name="Dilated cardiomyopathy").wait_for()
+    page.locator(".js-plotly-plot .heatmaplayer").first.wait_for(state="attached")
+    settled(page)
+    heading = page.get_by_role("heading", name="Dilated cardiomyopathy")
+    for _ in range(20):  # Plotly hears clicks some time after it has drawn
+        if heading.is_visible():
+            break
+        box = page.locator(".js-plotly-plot .nsewdrag").first.bounding_box()
+        page.mouse.click(box["x"] + box["width"] * 0.5 / 18, box["y"] + box["height"] * 0.5 / 20)
+        page.wait_for_timeout(2_000)
+    heading.wait_for()
 
 
 def test_own_list_runs_as_a_job_and_can_be_stopped(pages: str, page: Any, atlas: FakeLandscape) -> None:
     atlas.job_steps = 1_000
     page.goto(f"{pages}/scan")
+    page.locator(".js-plotly-plot .heatmaplayer").first.wait_for(state="attached")
+    settled(page)
     page.get_by_role("button", name="Scan your own list").click()
     page.get_by_label("One term a line").fill("asthma\neczema")
     page.get_by_role("button", name="Start").click()
@@ -184,18 +124,27 @@ def test_nearest_by_accession_paste_and_wrong_file(pages: str, page: Any, atlas:
     page.get_by_role("heading", name=re.compile("GSM4000007")).wait_for()
     page.wait_for_url(re.compile(r"accession=GSM4000007"))
 
-    page.get_by_role("radio", name="Paste a table").or_(page.get_by_role("button", name="Paste a table")).first.click()
-    page.get_by_role("button", name="Fill in an example").click()
+    take(page, "Paste a table")
+    page.get_by_role("textbox", name="Genes as rows, samples as columns").fill(TABLE)
     page.get_by_role("button", name="Find the nearest").click()
     page.get_by_text("of your 500 genes were recognised").wait_for()
 
     wrong = tmp_path / "holiday.png"
     wrong.write_bytes(b"\x89PNG\r\n not a table")
-    page.get_by_role("radio", name="Upload a file").or_(page.get_by_role("button", name="Upload a file")).first.click()
-    page.locator('input[type="file"]').set_input_files(str(wrong))
+    take(page, "Upload a file")
+    with page.expect_response(re.compile("upload_file"), timeout=WAIT_MS):
+        page.locator('input[type="file"]').set_input_files(str(wrong))
     page.get_by_text("holiday.png").wait_for()
     page.get_by_role("button", name="Find the nearest").click()
     page.get_by_text("This file holds no table of genes").wait_for()
+
+
+def test_example_of_a_table_takes_one_click(pages: str, page: Any, atlas: FakeLandscape) -> None:
+    page.goto(f"{pages}/nearest?by=paste")
+    page.get_by_role("button", name="Try an example").click()
+    page.get_by_text("of your 500 genes were recognised").wait_for()
+    settled(page)
+    wait_for_value(page, "Genes as rows, samples as columns", "MYH7")
 
 
 def test_api_that_is_down_is_a_sentence_and_comes_back(pages: str, page: Any, api_port: int) -> None:
@@ -210,9 +159,6 @@ def test_api_that_is_down_is_a_sentence_and_comes_back(pages: str, page: Any, ap
     "address", ["clusters", "clusters?cluster=1", "scan", "scan?term=Asthma", "nearest?by=paste", "about"]
 )
 def test_phone_width_has_no_sideways_scroll(pages: str, browser: Any, atlas: FakeLandscape, address: str) -> None:
-    page = browser.new_page(viewport={"width": 390, "height": 844}, color_scheme="dark", user_agent=PHONE)
-    page.goto(f"{pages}/{address}")
-    page.locator(".ga-foot").wait_for(timeout=WAIT_MS)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    assert page.locator('[data-testid="stMain"]').evaluate("element => element.scrollWidth <= element.clientWidth")
-    page.close()
+    with tab(browser, viewport={"width": 390, "height": 844}, color_scheme="dark", user_agent=PHONE) as page:
+        page.goto(f"{pages}/{address}")
+        has_no_sideways_scroll(page, 390)

@@ -10,6 +10,8 @@ import streamlit as st
 from landscape_api import TERMS, TOKEN, FakeLandscape, landscape_api
 from streamlit.testing.v1 import AppTest
 
+from ui import address
+
 GENES = "gene\ts1\nMYH7\t5\nALB\t3\n"
 
 
@@ -301,6 +303,47 @@ def test_pasted_table_is_answered_with_coverage_and_place(monkeypatch: pytest.Mo
         assert set(page.dataframe[0].value["Sample"])
         page.selectbox(key="nearest-which").select(1).run()
         assert "sample_2" in shown(page)
+
+
+def test_example_is_filled_in_and_answered_by_one_click(monkeypatch: pytest.MonkeyPatch) -> None:
+    with landscape_api() as url:
+        page = open_page(monkeypatch, url, "nearest", by="paste")
+        next(button for button in page.button if button.label == "Try an example").click().run()
+        assert not page.error
+        assert page.text_area(key="nearest-table").value.startswith("gene\t")
+        assert "480 of your 500 genes were recognised" in shown(page)
+
+
+def test_click_that_brings_an_earlier_address_along_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A browser that has not heard of the newest address yet sends the one before it with the next click."""
+    with landscape_api() as url:
+        page = open_page(monkeypatch, url, "nearest")
+        first = address_of(page)
+        page.segmented_control(key="nearest-by").set_value("paste").run()
+        assert address_of(page)["by"] == "paste"
+        page.query_params.clear()
+        page.query_params.update(first)
+        page.segmented_control(key="nearest-by").set_value("file").run()
+        assert page.segmented_control(key="nearest-by").value == "file"
+        assert address_of(page)["by"] == "file"
+
+
+def test_address_followed_or_gone_back_to_is_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
+    with landscape_api() as url:
+        page = open_page(monkeypatch, url, "nearest")
+        first = address_of(page)
+        page.segmented_control(key="nearest-by").set_value("paste").run()
+        page.run()  # the browser has confirmed the newest address
+        page.query_params.clear()
+        page.query_params.update(first)
+        page.run()
+        assert page.segmented_control(key="nearest-by").value == "accession"
+        page.segmented_control(key="nearest-by").set_value("paste").run()
+        page.query_params.clear()
+        page.query_params.update(first)
+        monkeypatch.setattr(address, "_went_back", lambda: True)  # the back button, before anything else was clicked
+        page.run()
+        assert page.segmented_control(key="nearest-by").value == "accession"
 
 
 def test_pasted_nonsense_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -249,6 +249,23 @@ def test_service_that_is_down_is_a_sentence_and_comes_back(monkeypatch: pytest.M
         assert len(page.dataframe[0].value) == 20
 
 
+def test_question_survives_a_service_that_goes_away_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    with fake_api() as url:
+        port = int(url.rsplit(":", 1)[1])
+        page = open_page(monkeypatch, url, q="heart")
+        page.text_input(key="q").input("liver").run()
+        assert page.query_params["q"] == "liver"
+    st.cache_data.clear()
+    st.cache_resource.clear()
+    page.run()
+    assert "does not answer" in page.error[0].value
+    with fake_api(port=port):
+        page.button(key="retry").click().run()
+        assert not page.error
+        assert page.text_input(key="q").value == "liver"
+        assert len(page.dataframe[0].value) == 20
+
+
 def test_text_of_strangers_is_never_markup(monkeypatch: pytest.MonkeyPatch) -> None:
     with fake_api(FakeAtlas(evil=True)) as url:
         page = open_page(monkeypatch, url, q="<script>alert(1)</script> liver", sample="GSM4000007")

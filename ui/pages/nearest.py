@@ -148,12 +148,14 @@ def _own_form(service: Service, by: str) -> None:
                 "Find the nearest", type="primary", icon=":material/near_me:", on_click=_send, args=(service, by)
             )
             if by == "paste":
-                st.form_submit_button("Fill in an example", on_click=_fill_in)
+                st.form_submit_button("Try an example", on_click=_example, args=(service,))
 
 
-def _fill_in() -> None:
+def _example(service: Service) -> None:
+    """Fill in a table and answer it at once: a second click could come before the filled form is in the browser."""
     st.session_state["nearest-table"] = EXAMPLE
     st.session_state["nearest-unit"] = ""
+    _send(service, "paste")
 
 
 def _send(service: Service, by: str) -> None:
