@@ -17,8 +17,8 @@ from indexer.evaluation.lexical import shared_words
 from indexer.evaluation.retrieval import Pool, Retrieval, chance, evaluate_retrieval
 from indexer.evaluation.rivals import Rivals
 from indexer.evaluation.tables import markdown, number, show
+from indexer.training.hold_out import representatives
 from indexer.training.retrieval import CUTOFFS
-from indexer.training.split import representatives
 
 POOL_SIZE = 100
 RETRIEVAL_NOTES = (

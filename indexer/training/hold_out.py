@@ -6,18 +6,22 @@ measured on, so of the rest some blocks are set apart for that choice. Gene sets
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from atlas.errors import ConfigError
 from indexer.training.blocking import STUDY, block_items, folds
 from indexer.training.record import Rows
 from indexer.training.sources.source import PairSource
-from indexer.training.split import Embed, representatives
 
+MAX_CLUSTERED = 6_000
+"""Texts in the tree of :func:`representatives`: 144 MB of distances."""
 _LARGEST_SHARE = 0.25  # of the validation set that one block may take
 _MOST = 0.1  # of the items that may choose the checkpoint
+
+Embed = Callable[[Sequence[str]], npt.NDArray[np.float32]]
 
 
 def split_rows(
@@ -73,6 +77,44 @@ def split_rows(
         "validation_studies": _studies(sources, blocking.blocks, choosing),
     }
     return Rows(train, _distinct(sources, validation, n=n_validation, embed=embed), report)
+
+
+def representatives(texts: Sequence[str], *, n: int, embed: Embed, seed: int = 0) -> npt.NDArray[np.int64]:
+    """Return positions of at most ``n`` texts that stand for all, sorted: one a cluster, the nearest to its centre.
+
+    Equal texts count once. Above 6,000 distinct texts a sample of them is clustered, for the tree needs all distances.
+    Source: CellWhisperer (Schaefer et al. 2025) cuts an average-linkage tree of caption embeddings into clusters and keeps the
+    member nearest to each cluster's centre; its split was by sample, ours is by block.
+
+    Parameters
+    ----------
+    embed
+        Texts -> ``(n, d)`` unit vectors.
+    """
+    first = np.array(sorted({text: place for place, text in reversed(list(enumerate(texts)))}.values()), dtype=np.int64)
+    if first.size <= n:
+        return first
+    if first.size > MAX_CLUSTERED:
+        first = np.sort(np.random.default_rng(seed).choice(first, size=MAX_CLUSTERED, replace=False))
+    vectors = np.asarray(embed([texts[place] for place in first]), dtype=np.float64)
+    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    labels = _average_linkage(vectors, n)
+    kept = []
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        kept.append(first[members[int(np.argmax(vectors[members] @ vectors[members].mean(axis=0)))]])
+    return np.array(sorted(kept), dtype=np.int64)
+
+
+def _average_linkage(vectors: npt.NDArray[np.float64], n: int) -> npt.NDArray[np.int64]:
+    """Cut the average-linkage tree of cosine distances into at most ``n`` clusters."""
+    from scipy.cluster.hierarchy import fcluster, linkage
+    from scipy.spatial.distance import squareform
+
+    distances = np.clip(1.0 - vectors @ vectors.T, 0.0, 2.0)
+    np.fill_diagonal(distances, 0.0)
+    tree = linkage(squareform(distances, checks=False), method="average")
+    return np.asarray(fcluster(tree, t=n, criterion="maxclust"), dtype=np.int64)
 
 
 def _some_blocks(names: np.ndarray, *, n_items: int, seed: int) -> np.ndarray:

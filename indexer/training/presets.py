@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -208,8 +208,28 @@ def load_preset(name: str, *, changes: Sequence[str] = ()) -> Preset:
     try:
         return Preset.model_validate(raw)
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False))
+        problems = "; ".join(_problem(one["loc"], one["type"], one["msg"]) for one in error.errors(include_url=False))
         raise ConfigError(f"The preset {name} cannot be used: {problems}.") from error
+
+
+def _problem(place: tuple[int | str, ...], kind: str, message: str) -> str:
+    """Return what is wrong at a place of a preset; of a field that there is not, those that there are."""
+    if kind == "extra_forbidden":
+        section: type[BaseModel] | None = Preset
+        for name in place[:-1]:
+            field = None if section is None else section.model_fields.get(str(name))
+            section = None if field is None else _section(field.annotation)
+        if section is not None:
+            message = f"there is no such field, expected one of {', '.join(sorted(section.model_fields))}"
+    return f"{'.'.join(map(str, place))}: {message}"
+
+
+def _section(annotation: Any) -> type[BaseModel] | None:
+    """Return the model that a field holds, also where it may hold nothing."""
+    for one in (annotation, *get_args(annotation)):
+        if isinstance(one, type) and issubclass(one, BaseModel):
+            return one
+    return None
 
 
 def _read(name: str) -> dict[str, Any]:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
+from expression_files import wide_gene_map
 from toy_training import ToySource
+from training_files import N_GENES, write_corpus, write_gmt
 
 from atlas.errors import ConfigError
-from indexer.training.hold_out import split_rows
+from indexer.training.hold_out import representatives, split_rows
+from indexer.training.sources.corpus import CorpusSource
+from indexer.training.sources.gene_sets import GeneSetSource
 
 
 def embed(texts: Sequence[str]) -> np.ndarray:
@@ -76,3 +81,44 @@ def test_everything_is_learned_from_if_nothing_is_to_be_chosen() -> None:
 def test_a_fold_there_is_not_is_refused() -> None:
     with pytest.raises(ConfigError, match="no fold 6 of 5"):
         split_rows([Studies(40)], fold=(6, 5), embed=embed)
+
+
+def test_gene_sets_of_held_out_studies_are_held_out_with_them(tmp_path: Path) -> None:
+    series = [f"GSE{1 + i // 4}" for i in range(40)]
+    (tmp_path / "sets").mkdir()
+    write_gmt(
+        tmp_path / "sets" / "S.gmt",
+        {f"disease {i} human GSE{i} sample 1": [f"G{j}" for j in range(10 * i, 10 * i + 9)] for i in range(1, 15)},
+    )
+    genes = wide_gene_map(N_GENES)
+    corpus = CorpusSource([write_corpus(tmp_path / "a.h5", series)], genes=genes)
+    sets = GeneSetSource([tmp_path / "sets"], genes=genes)
+    apart: list[str] = []
+    for k in range(1, 5):
+        rows = split_rows([corpus, sets], fold=(k, 4), n_validation=0)
+        held = set(rows.report["held_out_studies"])
+        assert held
+        assert not {name for row in rows.train[0] for name in corpus.series_of(row)} & held
+        assert not {name for row in rows.train[1] for name in sets.sets.accessions[row]} & held
+        apart += held
+    assert sorted(apart) == sorted(set(series))
+
+
+def test_representatives_take_the_member_nearest_to_each_centre() -> None:
+    centres = np.eye(3)
+    rng = np.random.default_rng(0)
+    vectors = np.concatenate(
+        [centres[i] + rng.normal(0, 0.1 * (1 + np.arange(6))[:, None] / 6, (6, 3)) for i in range(3)]
+    )
+    texts = [f"text {i}" for i in range(18)]
+    table = dict(zip(texts, vectors, strict=True))
+    chosen = representatives(texts, n=3, embed=lambda wanted: np.array([table[text] for text in wanted]))
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    wanted = [6 * i + int(np.argmax(unit[6 * i : 6 * i + 6] @ unit[6 * i : 6 * i + 6].mean(axis=0))) for i in range(3)]
+    assert chosen.tolist() == wanted
+
+
+def test_representatives_count_equal_texts_once_and_are_as_many_as_there_are() -> None:
+    texts = ["b", "a", "b", "c", "a"]
+    assert representatives(texts, n=10, embed=embed).tolist() == [0, 1, 3]
+    assert len(representatives([f"{letter}{i}" for letter in "abc" for i in range(50)], n=7, embed=embed)) <= 7
