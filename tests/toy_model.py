@@ -135,14 +135,14 @@ def toy_memory_parts(
     dim: int = 16,
     recipe: GeneTextConfig | None = None,
     projection: np.ndarray | None = None,
-    gate: Gate | None = None,
+    gates: tuple[Gate, ...] = (),
     seed: int = 0,
 ) -> ModelParts:
     """Content of a toy model whose phrases attend to gene sets: one set a word, of the human genes that speak of that word.
 
     A word's set and its genes share a random direction of ``dim`` numbers, so phrases find samples as in :func:`toy_parts`.
-    Weights are signed, single cells are read as such, and mouse genes borrow the row of their human ortholog. With a gate,
-    every other word is a set of the second group.
+    Weights are signed, single cells are read as such, and mouse genes borrow the row of their human ortholog. With
+    gates, words belong to the groups in turn.
     """
     rng = np.random.default_rng(seed)
     directions = rng.normal(size=(len(WORDS), dim))
@@ -159,8 +159,8 @@ def toy_memory_parts(
         Int8Rows.from_vectors(directions),
         n_neighbours=3,
         projection=projection,
-        groups=None if gate is None else (np.arange(len(WORDS)) % 2).astype(np.uint8),
-        gate=gate,
+        groups=(np.arange(len(WORDS)) % (1 + len(gates))).astype(np.uint8) if gates else None,
+        gates=gates,
     )
     n = n_human + n_mouse
     statistics = GeneStatistics(np.zeros(n, np.float32), np.ones(n, np.float32), np.full(n, 3, np.int32))

@@ -33,9 +33,9 @@ class CentreHead(_Strict):
 
 
 class Gate(_Strict):
-    """How much the second group of gene sets (group 1) adds to the first (group 0).
+    """How much a further group of gene sets adds to the first, group 0.
 
-    ``weight * sigmoid((D - offset) / slope)``, where D is the cosine of the phrase with the nearest name of group 1 less that
+    ``weight * sigmoid((D - offset) / slope)``, where D is the cosine of the phrase with the nearest name of the group less that
     with the nearest of group 0.
     """
 
@@ -48,8 +48,8 @@ class MemoryHead(_Strict):
     """Attention over the names of gene sets.
 
     ``q = normalise(x [@ A])``; weights = softmax(q . key / temperature) over the ``n_neighbours`` nearest names; the vector
-    is the normalised weighted sum of those sets' own vectors. With a gate, each of two groups of sets is attended to by itself
-    and the second's sum is added in proportion.
+    is the normalised weighted sum of those sets' own vectors. With gates, each group of sets is attended to by itself and the
+    sums of the further groups are added in proportion.
     """
 
     kind: Literal["memory"] = "memory"
@@ -58,7 +58,7 @@ class MemoryHead(_Strict):
     n_neighbours: int = Field(10, ge=1)
     temperature: float = Field(0.05, gt=0)
     projected: bool = False  # whether the matrix A, (text dim x key_dim), is there
-    gate: Gate | None = None  # null: all sets are one group
+    gates: tuple[Gate, ...] = ()  # of groups 1, 2, ...; none: all sets are one group
 
 
 class ProjectionHead(_Strict):

@@ -98,8 +98,8 @@ def _text_specs(text: TextConfig, *, dim: int) -> dict[str, TensorSpec]:
     elif isinstance(head, MemoryHead):
         specs |= _int8_specs("memory_keys", "memory_key_scales", shape=(head.n_terms, head.key_dim))
         specs |= _int8_specs("memory_values", "memory_value_scales", shape=(head.n_terms, dim))
-        if head.gate is not None:
-            specs["memory_groups"] = TensorSpec((np.uint8,), (head.n_terms,), below=2)
+        if head.gates:
+            specs["memory_groups"] = TensorSpec((np.uint8,), (head.n_terms,), below=1 + len(head.gates))
         if head.projected:
             specs["memory_projection"] = TensorSpec((np.float32,), (text.dim, head.key_dim))
     elif isinstance(head, ProjectionHead):

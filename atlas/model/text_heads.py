@@ -6,7 +6,7 @@ alone, bit for bit. Which head a model has is told by ``config.text.head``; :dat
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
@@ -93,8 +93,8 @@ class Memory:
         Names that a phrase attends to, and how sharply.
     projection
         ``(text dim, key dim)`` float32 or ``None``, applied to a phrase before it meets the keys.
-    groups, gate
-        ``(n_terms,)`` uint8, 0 or 1, and how much group 1 adds to group 0; both ``None`` where all sets are one group.
+    groups, gates
+        ``(n_terms,)`` uint8 and how much groups 1, 2, ... add to group 0; ``None`` and none where all sets are one group.
 
     Notes
     -----
@@ -110,7 +110,7 @@ class Memory:
     temperature: float = 0.05
     projection: np.ndarray | None = None
     groups: np.ndarray | None = None
-    gate: Gate | None = None
+    gates: tuple[Gate, ...] = ()
 
     @property
     def config(self) -> MemoryHead:
@@ -121,7 +121,7 @@ class Memory:
             n_neighbours=self.n_neighbours,
             temperature=self.temperature,
             projected=self.projection is not None,
-            gate=self.gate,
+            gates=self.gates,
         )
 
     def tensors(self) -> dict[str, np.ndarray]:
@@ -149,7 +149,7 @@ class Memory:
             head.temperature,
             tensors.get("memory_projection"),
             tensors.get("memory_groups"),
-            head.gate,
+            head.gates,
         )
 
     def embed(self, raw: np.ndarray) -> np.ndarray:
@@ -162,7 +162,7 @@ class Memory:
     def attend(self, raw: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield what each phrase attends to: ``(m,)`` rows of the memory and their ``(m,)`` float64 weights.
 
-        Within a group terms stand nearest first and their weights add up to 1, times the gate in group 1.
+        Within a group terms stand nearest first and their weights add up to 1, times the gate in a further group.
 
         Parameters
         ----------
@@ -182,12 +182,15 @@ class Memory:
         return np.asarray(queries @ self._keys.T)
 
     def _attend_one(self, query: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        found = [self._attend_group(query, scores, terms=terms) for terms in self._members]
-        weights = [shares for _, shares, _ in found]
-        if self.gate is not None and len(found) == 2:
-            ahead = found[1][2] - found[0][2]
-            weights[1] = weights[1] * self.gate.weight * _sigmoid((ahead - self.gate.offset) / self.gate.slope)
-        return np.concatenate([terms for terms, _, _ in found]), np.concatenate(weights)
+        found, first = [], 0.0
+        for terms, gate in self._members:
+            near, shares, best = self._attend_group(query, scores, terms=terms)
+            if gate is None:
+                first = best
+            else:
+                shares = shares * gate.weight * _sigmoid((best - first - gate.offset) / gate.slope)
+            found.append((near, shares))
+        return np.concatenate([near for near, _ in found]), np.concatenate([shares for _, shares in found])
 
     def _attend_group(
         self, query: np.ndarray, scores: np.ndarray, *, terms: np.ndarray
@@ -209,12 +212,8 @@ class Memory:
         return np.asarray(wide / np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), _TINY))
 
     @cached_property
-    def _members(self) -> list[np.ndarray]:
-        """Rows of each group that has any."""
-        if self.groups is None:
-            return [np.arange(len(self.keys))]
-        members = [np.flatnonzero(self.groups == group) for group in (0, 1)]
-        return members if all(one.size for one in members) else [np.arange(len(self.keys))]
+    def _members(self) -> list[tuple[np.ndarray, Gate | None]]:
+        return members(len(self.keys), self.groups, self.gates)
 
     @cached_property
     def _factors(self) -> np.ndarray:
@@ -225,6 +224,14 @@ class Memory:
     @cached_property
     def _keys(self) -> np.ndarray:
         return np.asarray((self.keys.codes * self._factors[:, None]).astype(np.float32))
+
+
+def members(n_terms: int, groups: np.ndarray | None, gates: Sequence[Gate]) -> list[tuple[np.ndarray, Gate | None]]:
+    """Return the rows of each group that has any, with its gate; the first has none. Without a first group all are one."""
+    if groups is None or not (groups == 0).any():
+        return [(np.arange(n_terms), None)]
+    found = [(np.flatnonzero(groups == group), gate) for group, gate in enumerate((None, *gates))]
+    return [(rows, gate) for rows, gate in found if rows.size]
 
 
 def _sigmoid(value: float) -> float:

@@ -48,6 +48,7 @@ from indexer.training.sources.source import PairSource
 logger = logging.getLogger(__name__)
 
 SAMPLES = "samples"  # the library that entries made of samples are listed under
+_PLAIN, _SIGNATURES, _OF_SAMPLES = 0, 1, 2  # groups of the memory
 _AT_ONCE = 64
 _SPREAD_FLOOR = 0.02  # spreads below this quantile are raised to it
 
@@ -56,7 +57,7 @@ Embed = Callable[[Sequence[str]], np.ndarray]
 
 @dataclass(frozen=True)
 class _Entries:
-    """Entries of the memory: texts, libraries, group 0 or 1, and ``(n, n_rows)`` signed genes."""
+    """Entries of the memory: texts, libraries, group, and ``(n, n_rows)`` signed genes."""
 
     texts: tuple[str, ...]
     libraries: tuple[str, ...]
@@ -145,7 +146,7 @@ def _memory(
     entries /= _floored(_spread((samples.weights @ factors.genes) @ entries.T, samples.shares))[:, None]
     names = [*sets.texts, *texts]
     keys = embed(names)
-    plain = np.flatnonzero(sets.groups == 0)
+    plain = np.flatnonzero(sets.groups == _PLAIN)
     terms = factors.terms.copy()
     terms[plain] = corroborate(
         keys[plain], terms[plain], [sets.libraries[place] for place in plain], borrowed=spec.borrowed
@@ -155,8 +156,8 @@ def _memory(
         Int8Rows.from_vectors(np.concatenate([terms, entries])),
         n_neighbours=spec.neighbours,
         temperature=spec.temperature,
-        groups=np.concatenate([sets.groups, np.zeros(len(texts))]).astype(np.uint8),
-        gate=spec.gate,
+        groups=np.concatenate([sets.groups, np.full(len(texts), _OF_SAMPLES)]).astype(np.uint8),
+        gates=(spec.gate_of_signatures, spec.gate_of_samples),
     )
     return memory, pa.table({"set": names, "library": [*sets.libraries, *[SAMPLES] * len(texts)]})
 
@@ -255,6 +256,11 @@ def _blocks(source: CorpusSource, rows: np.ndarray) -> Iterator[tuple[np.ndarray
         yield some, source.expression(some)
 
 
+def _group(library: str, spec: ClosedFormSpec) -> int:
+    """Return the group of a library's sets, -1 if the recipe does not use it."""
+    return _SIGNATURES if library in spec.signatures else _PLAIN if library in spec.libraries else -1
+
+
 def _sets(sources: Sequence[tuple[GeneSetSource, np.ndarray]], spec: ClosedFormSpec, *, human: np.ndarray) -> _Entries:
     """Return the sets of the recipe's libraries over the square root of their size; signatures of one name are averaged."""
     from scipy.sparse import csr_matrix, diags, vstack
@@ -263,7 +269,7 @@ def _sets(sources: Sequence[tuple[GeneSetSource, np.ndarray]], spec: ClosedFormS
     parts = []
     for source, rows in sources:
         libraries = [source.sets.libraries[row] for row in rows]
-        group = np.array([1 if name in spec.signatures else 0 if name in spec.libraries else -1 for name in libraries])
+        group = np.array([_group(name, spec) for name in libraries])
         wanted = np.asarray(rows)[group >= 0]
         found += [
             (source.sets.texts[row], source.sets.libraries[row], int(g))

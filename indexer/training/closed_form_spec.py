@@ -26,7 +26,10 @@ class ClosedFormSpec(BaseModel):
     borrowed: float = Field(0.3, ge=0)  # what a set takes over from sets of nearly the same name
     neighbours: int = Field(20, ge=1)
     temperature: float = Field(0.05, gt=0)
-    gate: Gate = Gate(weight=1.5, offset=0.05, slope=0.02)
+    gate_of_signatures: Gate = Gate(weight=1.5, offset=0.05, slope=0.02)
+    gate_of_samples: Gate = Gate(
+        weight=1.0, offset=0.05, slope=0.02
+    )  # one study's samples say less than a library's sets
     scale: float = Field(7.0, gt=0)  # times the cosine, before shares; 4 to 14 differ little
     max_samples: int = Field(4_000, ge=1)  # kept in memory: 4 bytes x 19,794 genes each
     seed: int = Field(0, ge=0)

@@ -19,7 +19,7 @@ from atlas.expression.align import AlignedExpression
 from atlas.model.config import Pooling
 from atlas.model.encoding import pool
 from atlas.model.quantised import Int8Rows
-from atlas.model.text_heads import Memory
+from atlas.model.text_heads import Memory, members
 from atlas.texts import valid_utf8
 from indexer.training.sources.source import GeneWeightSource, PairSource, RowRandom, Rows
 
@@ -207,8 +207,8 @@ class MemoryModule(nn.Module):
         if start is None and projected:
             start = np.eye(keys.shape[1], dtype=np.float32)
         self.projection = None if start is None else nn.Parameter(torch.tensor(start, dtype=torch.float32))
-        groups = np.zeros(len(keys), dtype=np.uint8) if memory.groups is None else memory.groups
-        self._members = [torch.from_numpy(rows) for rows in (np.flatnonzero(groups == g) for g in (0, 1)) if rows.size]
+        found = members(len(keys), memory.groups, memory.gates)
+        self._members = [(torch.from_numpy(rows), gate) for rows, gate in found]
         self._memory = memory
         self._dropout = dropout
 
@@ -225,12 +225,13 @@ class MemoryModule(nn.Module):
             cosines = functional.normalize(queries, dim=-1) @ self.keys.T
         if self.training and self._dropout:
             cosines = cosines.masked_fill(torch.rand_like(cosines) < self._dropout, -2.0)
-        parts = [self._attend(cosines, terms.to(cosines.device)) for terms in self._members]
-        mixed, best = parts[0]
-        gate = self._memory.gate
-        if gate is not None and len(parts) == 2:
-            ahead = parts[1][1] - best
-            mixed = mixed + gate.weight * torch.sigmoid((ahead - gate.offset) / gate.slope)[:, None] * parts[1][0]
+        (terms, _), *further = self._members
+        mixed, first = self._attend(cosines, terms.to(cosines.device))
+        for terms, gate in further:
+            added, best = self._attend(cosines, terms.to(cosines.device))
+            if gate is not None:
+                share = gate.weight * torch.sigmoid((best - first - gate.offset) / gate.slope)
+                mixed = mixed + share[:, None] * added
         return functional.normalize(mixed, dim=-1)
 
     def _attend(self, cosines: Tensor, terms: Tensor) -> tuple[Tensor, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ def unit(rows: np.ndarray) -> np.ndarray:
     return np.asarray(rows / np.linalg.norm(rows, axis=-1, keepdims=True))
 
 
-def memory(*, gate: Gate | None = None, projection: np.ndarray | None = None, temperature: float = 0.05) -> Memory:
+def memory(*, gates: tuple[Gate, ...] = (), projection: np.ndarray | None = None, temperature: float = 0.05) -> Memory:
     rng = np.random.default_rng(0)
     keys = unit(rng.normal(size=(N_TERMS, TEXT_DIM)))
     return Memory(
@@ -38,8 +39,8 @@ def memory(*, gate: Gate | None = None, projection: np.ndarray | None = None, te
         n_neighbours=10,
         temperature=temperature,
         projection=projection,
-        groups=None if gate is None else (rng.random(N_TERMS) < 0.3).astype(np.uint8),
-        gate=gate,
+        groups=rng.integers(1 + len(gates), size=N_TERMS).astype(np.uint8) if gates else None,
+        gates=gates,
     )
 
 
@@ -59,25 +60,30 @@ def plain_group(head: Memory, query: np.ndarray, terms: np.ndarray) -> tuple[np.
 def plain_vector(head: Memory, raw: np.ndarray) -> np.ndarray:
     query = raw.astype(float) if head.projection is None else raw.astype(float) @ head.projection
     query = unit(query)
-    if head.gate is None or head.groups is None:
+    if head.groups is None:
         return unit(plain_group(head, query, np.arange(N_TERMS))[0])
-    (first, near), (second, nearer) = (plain_group(head, query, np.flatnonzero(head.groups == g)) for g in (0, 1))
-    share = head.gate.weight / (1 + np.exp(-((nearer - near) - head.gate.offset) / head.gate.slope))
-    return unit(first + share * second)
+    mixed, near = plain_group(head, query, np.flatnonzero(head.groups == 0))
+    for group, gate in enumerate(head.gates, start=1):
+        added, nearer = plain_group(head, query, np.flatnonzero(head.groups == group))
+        mixed = mixed + gate.weight / (1 + np.exp(-((nearer - near) - gate.offset) / gate.slope)) * added
+    return unit(mixed)
 
 
-@pytest.mark.parametrize("gate", [None, Gate(weight=1.5, offset=-0.05, slope=0.1)], ids=["one-group", "gated"])
+GATES = [(), (Gate(weight=1.5, offset=-0.05, slope=0.1),), (Gate(weight=1.5, offset=-0.05, slope=0.1), Gate())]
+
+
+@pytest.mark.parametrize("gates", GATES, ids=["one group", "two", "three"])
 @pytest.mark.parametrize("projected", [False, True])
-def test_memory_vector_is_the_attention_spelled_out(gate: Gate | None, projected: bool) -> None:
+def test_memory_vector_is_the_attention_spelled_out(gates: tuple[Gate, ...], projected: bool) -> None:
     projection = np.random.default_rng(5).normal(size=(TEXT_DIM, 16)).astype(np.float32) if projected else None
-    head, raw = memory(gate=gate, projection=projection), phrases(12)
+    head, raw = memory(gates=gates, projection=projection), phrases(12)
     expected = [plain_vector(head, row) for row in raw]
     np.testing.assert_allclose(head.embed(raw), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("gate", [None, Gate()], ids=["one-group", "gated"])
-def test_memory_row_is_bitwise_the_same_in_any_company(gate: Gate | None) -> None:
-    head, raw = memory(gate=gate), phrases(300)
+@pytest.mark.parametrize("gates", GATES, ids=["one group", "two", "three"])
+def test_memory_row_is_bitwise_the_same_in_any_company(gates: tuple[Gate, ...]) -> None:
+    head, raw = memory(gates=gates), phrases(300)
     whole = head.embed(raw)
     for rows in ([0], [299, 3], list(range(299, -1, -1)), [7] * 5):
         np.testing.assert_array_equal(head.embed(raw[rows]), whole[rows])
@@ -153,7 +159,7 @@ def test_nearest_sets_are_named_heaviest_first(model: JointModel) -> None:
 
 
 def test_nearest_sets_of_a_gated_model_add_up_to_one() -> None:
-    model = JointModel.of_parts(toy_memory_parts(64, gate=Gate(weight=2.0)))
+    model = JointModel.of_parts(toy_memory_parts(64, gates=(Gate(weight=2.0), Gate())))
     found = model.nearest_sets("heart liver")
     assert {name for name, *_ in found[:2]} == {"heart", "liver"}
     assert sum(weight for *_, weight in found) == pytest.approx(1.0)
@@ -206,3 +212,20 @@ def test_model_written_over_another_leaves_no_names_behind(model: JointModel) ->
     write_model(model.folder, toy_parts(64))
     assert not (model.folder / MEMORY_FILE).exists()
     assert JointModel.load(model.folder).embed_texts(["heart"]).shape == (1, ToyTextTower.dim)
+
+
+def test_memory_of_an_empty_group_is_that_without_it() -> None:
+    """Data without signatures leave group 1 empty; what samples state still has its own gate."""
+    whole = memory(gates=(Gate(weight=3.0), Gate(weight=0.5)))
+    groups = np.where(whole.groups == 1, 0, whole.groups)
+    lacking = replace(whole, groups=groups)
+    two = replace(whole, groups=(groups == 2).astype(np.uint8), gates=(Gate(weight=0.5),))
+    np.testing.assert_array_equal(lacking.embed(phrases(9)), two.embed(phrases(9)))
+
+
+def test_memory_without_a_first_group_is_one_group() -> None:
+    whole = memory(gates=(Gate(),))
+    np.testing.assert_array_equal(
+        replace(whole, groups=np.ones_like(whole.groups)).embed(phrases(9)),
+        replace(whole, groups=None, gates=()).embed(phrases(9)),
+    )

@@ -21,6 +21,7 @@ from atlas.model.joint import JointModel
 from atlas.model.quantised import Int8Rows
 from atlas.model.text_encoder import EncoderTower, load_encoder
 from atlas.model.text_heads import Memory
+from indexer.training.job import Job
 from indexer.training.modules import MemoryModule, TextModule
 from indexer.training.presets import TextSpec, load_preset
 from indexer.training.record import Rows
@@ -35,7 +36,7 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny_encoder(tmp_path_factory.mktemp("encoder"))
 
 
-def random_memory(*, gate: Gate | None = None, projected: bool = False) -> Memory:
+def random_memory(*, gates: tuple[Gate, ...] = (), projected: bool = False) -> Memory:
     rng = np.random.default_rng(0)
     return Memory(
         Int8Rows.from_vectors(rng.normal(size=(30, 6))),
@@ -43,8 +44,8 @@ def random_memory(*, gate: Gate | None = None, projected: bool = False) -> Memor
         n_neighbours=4,
         temperature=0.1,
         projection=rng.normal(size=(5, 6)).astype(np.float32) if projected else None,
-        groups=None if gate is None else (np.arange(30) % 3 == 0).astype(np.uint8),
-        gate=gate,
+        groups=(np.arange(30) % (1 + len(gates))).astype(np.uint8) if gates else None,
+        gates=gates,
     )
 
 
@@ -53,9 +54,10 @@ def random_memory(*, gate: Gate | None = None, projected: bool = False) -> Memor
     [
         random_memory(),
         random_memory(projected=True),
-        random_memory(gate=Gate(weight=1.5, offset=-0.05, slope=0.05)),
+        random_memory(gates=(Gate(weight=1.5, offset=-0.05, slope=0.05),)),
+        random_memory(gates=(Gate(weight=1.5, offset=-0.05, slope=0.05), Gate())),
     ],
-    ids=["plain", "projected", "two groups"],
+    ids=["plain", "projected", "two groups", "three groups"],
 )
 def test_memory_in_training_is_the_memory_at_rest(memory: Memory) -> None:
     features = np.random.default_rng(1).normal(size=(7, 5 if memory.projection is not None else 6)).astype(np.float32)
@@ -128,7 +130,7 @@ def test_packaged_text_tower_learns_by_adapters_alone(tmp_path: Path) -> None:
     )  # fmt: skip
     base = Base(parts, tmp_path / "base")
     rows = Rows([np.arange(16)], [np.arange(0)])
-    train(told, [(ToySource(16), 1.0)], out=tmp_path / "out", rows=rows, base=base, device="cpu")
+    train(Job(told, [(ToySource(16), 1.0)], rows, tmp_path / "out", base=base, device="cpu"))
     model = JointModel.load(tmp_path / "out")
     assert model.config.text.tower == "minilm"
     assert model.config.text.source is None
@@ -160,7 +162,8 @@ def test_preset_of_the_paper_trains_and_loads(geneformer: Path, encoder: Path, t
     base = Base(toy_memory_parts(64), write_toy_memory_model(tmp_path / "base"), geneformer)
     learned, _ = spread(24)
     source = ToySource(24)
-    train(told, [(source, 1.0)], out=tmp_path / "out", rows=Rows([learned], [learned[:0]]), base=base, device="cpu")
+    rows = Rows([learned], [learned[:0]])
+        train(Job(told, [(source, 1.0)], rows, tmp_path / "out", base=base, device="cpu"))
     model = JointModel.load(tmp_path / "out")
     assert model.config.transcriptome.tower == "geneformer"
     assert (tmp_path / "out" / "transcriptome_tower").is_dir() == (mode == "UL")
