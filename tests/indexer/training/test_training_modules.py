@@ -163,7 +163,7 @@ def test_preset_of_the_paper_trains_and_loads(geneformer: Path, encoder: Path, t
     learned, _ = spread(24)
     source = ToySource(24)
     rows = Rows([learned], [learned[:0]])
-        train(Job(told, [(source, 1.0)], rows, tmp_path / "out", base=base, device="cpu"))
+    train(Job(told, [(source, 1.0)], rows, tmp_path / "out", base=base, device="cpu"))
     model = JointModel.load(tmp_path / "out")
     assert model.config.transcriptome.tower == "geneformer"
     assert (tmp_path / "out" / "transcriptome_tower").is_dir() == (mode == "UL")
