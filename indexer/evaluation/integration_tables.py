@@ -27,6 +27,7 @@ from indexer.evaluation.rivals import Rivals
 from indexer.evaluation.tables import markdown, number
 
 N_COMPONENTS = 50
+N_DIRECTIONS = 512  # of rivals that describe a row by thousands of numbers; as many as a packaged model has
 _MOST_FITTED = 2_000  # rows that principal components are fitted on; all are projected
 _SCORES = (
     ("**biology, mean**", "mean_biology"),
@@ -40,7 +41,7 @@ INTEGRATION_NOTES = (
     "*lexical* and *text only, on captions*: TF-IDF and text vectors of what depositors wrote, which no transcriptome tells. "
     "*text only*: those of a row's 20 strongest genes. *markers*: mean standing of each cell type's markers. *dictionary*: "
     "cosines with gene sets of cells and tissues as they are. *components*: 50 principal components of log expression. *chance*: "
-    "the model's vectors dealt out to other rows."
+    "the model's vectors dealt out to other rows. What has more than 512 numbers a row is cut to its 512 leading directions."
 )
 Blocks = Callable[[], Iterable[AlignedExpression]]
 
@@ -63,7 +64,7 @@ def measure_integration(corpus: Corpus, model: JointModel, rivals: Rivals, *, se
     said = [one[0] if one else "" for one, mine in zip(corpus.captions(), used, strict=True) if mine]
     vectors = {"model": corpus.embed(model)[used]}
     vectors |= {name: corpus.embed(other)[used] for name, other in rivals.models.items()}
-    vectors["lexical, on captions"] = WordVectors.fit(said).of(said)
+    vectors["lexical, on captions"] = narrow(WordVectors.fit(said).of(said))
     vectors["text only, on captions"] = rivals.embed(said)
     asked = LabelSet((), (), model.genes, "human")
     vectors |= profiles(lambda: corpus.blocks(model), rivals.profilers(asked), used=used)
@@ -117,7 +118,7 @@ def profiles(blocks: Blocks, profilers: Mapping[str, Scorer], *, used: np.ndarra
     for block in _used_blocks(blocks, used):
         for name, describe in profilers.items():
             parts[name].append(_unit(describe(block)))
-    return {name: np.concatenate(part) for name, part in parts.items()}
+    return {name: narrow(np.concatenate(part)) for name, part in parts.items()}
 
 
 def components(blocks: Blocks, *, used: np.ndarray, seed: int, n: int = N_COMPONENTS) -> np.ndarray:
@@ -132,12 +133,29 @@ def components(blocks: Blocks, *, used: np.ndarray, seed: int, n: int = N_COMPON
     panel = ~np.isnan(logs).any(axis=0)
     mean = logs[:, panel].mean(axis=0)
     centred = logs[:, panel] - mean
-    values, vectors = np.linalg.eigh(centred @ centred.T)
-    kept = np.argsort(-values)[: min(n, len(logs) - 1)]
-    axes = centred.T @ vectors[:, kept] / np.sqrt(np.maximum(values[kept], 1e-12))
+    directions, sizes = _leading(centred, n=min(n, len(logs) - 1))
+    axes = centred.T @ (directions / sizes)
     return np.concatenate(
         [_unit(np.nan_to_num(log_expression(block)[:, panel] - mean) @ axes) for block in _used_blocks(blocks, used)]
     )
+
+
+def narrow(vectors: np.ndarray, *, n: int = N_DIRECTIONS) -> np.ndarray:
+    """Return unit vectors of at most ``n`` numbers: where there are more, the leading directions of the rows.
+
+    Scores of scIB cluster the rows again and again, which takes minutes with the thousands of numbers of words or gene sets.
+    """
+    if vectors.shape[1] <= n:
+        return _unit(vectors)
+    directions, sizes = _leading(vectors.astype(np.float64), n=n)
+    return _unit(directions * sizes)
+
+
+def _leading(rows: np.ndarray, *, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ``n`` leading left singular vectors, ``(n_rows, n)``, and singular values of rows fewer than their numbers."""
+    squares, directions = np.linalg.eigh(rows @ rows.T)
+    kept = np.argsort(-squares)[:n]
+    return directions[:, kept], np.sqrt(np.maximum(squares[kept], 1e-12))
 
 
 def _used_blocks(blocks: Blocks, used: np.ndarray) -> Iterable[AlignedExpression]:

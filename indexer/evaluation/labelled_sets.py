@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from atlas.cells.rows import open_rows
+from atlas.cells.rows import CellRows, open_rows
 from atlas.cells.scoring import PAPER_LOGIT_SCALE, softmax, take_rows
 from atlas.errors import InputError
 from atlas.expression.align import GeneAligner
@@ -117,38 +117,50 @@ def measure_set(one: EvaluationSet, path: Path, who: Contenders, *, seed: int, n
 def score_baselines(
     path: Path, report: ZeroShotReport, *, label: str, who: Contenders, seed: int, n_draws: int
 ) -> dict[str, ZeroShot]:
-    """Score the rows of a file by every baseline, with the labels and texts of ``report``."""
-    texts, genes = report.scores.texts, who.model.genes
-    organism = report.scores.reading.coverage.organism
-    asked = LabelSet(texts.labels, texts.texts, genes, organism)
-    scorers = who.rivals.scorers(asked, leave_out=withheld_from(path.stem)[0])
-    scales = {
-        "text only": PAPER_LOGIT_SCALE,
-        "dictionary": report.scores.logit_scale,
-    }  # scores of others are no cosines
+    """Score the rows of a file by every baseline, with the labels of ``report`` and the texts it read for each row."""
+    texts = report.scores.texts
     with open_rows(path) as rows:
         codes = np.array([-1 if one is None else texts.labels.index(one) for one in rows.labels(label)])
         used = (codes >= 0) & report.scores.has_signal
-        chosen = {name: _some(used, n=_MOST_ROWS.get(name, _MANY_ROWS), seed=seed) for name in scorers}
-        aligner = GeneAligner(rows.genes, rows.symbols, genes=genes, organism=organism)
-        shares = {name: np.full((len(codes), len(texts.labels)), np.nan) for name in scorers}
-        start = 0
-        for matrix in rows.matrices():
-            aligned = aligner.align(matrix)
-            here = np.arange(start, start + matrix.n_samples)
-            for name, score in scorers.items():
-                wanted = chosen[name][here]
-                if wanted.any():
-                    found = score(take_rows(aligned, wanted))
-                    shares[name][here[wanted]] = softmax(found, logit_scale=scales.get(name, 1.0))
-            start += matrix.n_samples
-    few_draws = min(n_draws, _FEW_DRAWS)
-    return {
-        name: summarise(
-            shares[name][mine], codes[mine], labels=texts.labels, texts=texts.texts, seed=seed, n_draws=few_draws
+        shares = _baseline_shares(rows, report, who=who, used=used, seed=seed, leave_out=withheld_from(path.stem)[0])
+    few_draws, found = min(n_draws, _FEW_DRAWS), {}
+    for name, of_rows in shares.items():
+        mine = ~np.isnan(of_rows[:, 0])
+        found[name] = summarise(
+            of_rows[mine], codes[mine], labels=texts.labels, texts=texts.texts, seed=seed, n_draws=few_draws
         )
-        for name, mine in chosen.items()
-    }
+    return found
+
+
+def _baseline_shares(
+    rows: CellRows,
+    report: ZeroShotReport,
+    *,
+    who: Contenders,
+    used: np.ndarray,
+    seed: int,
+    leave_out: Collection[str],
+) -> dict[str, np.ndarray]:
+    """Return name -> ``(n_rows, n_labels)`` shares; NaN in rows that a baseline is not measured on."""
+    scores, genes = report.scores, who.model.genes
+    organism = scores.reading.coverage.organism
+    scales = {"text only": PAPER_LOGIT_SCALE, "dictionary": scores.logit_scale}  # scores of others are no cosines
+    aligner = GeneAligner(rows.genes, rows.symbols, genes=genes, organism=organism)
+    shares: dict[str, np.ndarray] = {}
+    start = 0
+    for matrix in rows.matrices():
+        aligned = aligner.align(matrix)
+        for places, texts in scores.row_texts.groups(start, matrix.n_samples):
+            asked = LabelSet(texts.labels, texts.texts, genes, organism)
+            for name, score in who.rivals.scorers(asked, leave_out=leave_out).items():
+                chosen = _some(used, n=_MOST_ROWS.get(name, _MANY_ROWS), seed=seed)
+                wanted = np.isin(np.arange(matrix.n_samples), places) & chosen[start : start + matrix.n_samples]
+                of_rows = shares.setdefault(name, np.full((len(used), len(texts.labels)), np.nan))
+                if wanted.any():
+                    found = softmax(score(take_rows(aligned, wanted)), logit_scale=scales.get(name, 1.0))
+                    of_rows[start + np.flatnonzero(wanted)] = found
+        start += matrix.n_samples
+    return shares
 
 
 def _some(used: np.ndarray, *, n: int, seed: int) -> np.ndarray:

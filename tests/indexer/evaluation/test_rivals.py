@@ -20,7 +20,7 @@ from atlas.model.text_tower import TEXT_TOWERS
 from indexer.evaluation import rivals as rivals_module
 from indexer.evaluation.baselines import LabelSet, standings
 from indexer.evaluation.dictionary import Dictionary
-from indexer.evaluation.integration_tables import components, profiles
+from indexer.evaluation.integration_tables import components, narrow, profiles
 from indexer.evaluation.lexical import WordVectors, shared_words, words
 from indexer.evaluation.rivals import Rivals, text_alone
 
@@ -124,6 +124,16 @@ def test_each_text_is_embedded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert asked == ["heart", "liver", "brain"]
     assert (first[0] == first[2]).all()
     assert (again[0] == first[1]).all()
+
+
+def test_leading_directions_keep_the_cosines_they_can_keep() -> None:
+    rng = np.random.default_rng(0)
+    wide = rng.normal(size=(30, 4)) @ rng.normal(size=(4, 200))
+    unit = wide / np.linalg.norm(wide, axis=1, keepdims=True)
+    found = narrow(unit, n=6)
+    assert found.shape == (30, 6)
+    assert found @ found.T == pytest.approx(unit @ unit.T, abs=1e-5)
+    assert narrow(unit, n=200) == pytest.approx(unit, abs=1e-6)
 
 
 def test_components_are_those_of_a_singular_value_decomposition() -> None:
