@@ -5,14 +5,20 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from atlas.errors import ConfigError
 from cli import options
 from cli.output import RichProgress, print_json, print_table, say
+
+if TYPE_CHECKING:
+    from atlas.expression.genes import GeneMap
+    from indexer.training.run import TrainingReport
+    from indexer.training.sources.source import PairSource
 
 app = typer.Typer()
 
@@ -40,6 +46,12 @@ def train(
     exclude_series: Annotated[list[str] | None, typer.Option(help="Series never to learn from; repeatable.")] = None,
     leave_out: Annotated[
         list[str] | None, typer.Option("--leave-out-library", help="Gene-set library never to learn from; repeatable.")
+    ] = None,
+    check_against: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="h5ad file that will be measured on; training data that share rows with it are refused; repeatable."
+        ),
     ] = None,
     label: Annotated[
         str, typer.Option("--label", help="Column of obs with the labels of cells and profiles.")
@@ -80,24 +92,43 @@ def train(
         known = ", ".join(sorted(set(base.genes.organisms)))
         raise ConfigError(f"--organism {organism}: the model that training starts from has genes of {known}.")
     reading = DataOptions(
-        tuple(exclude_series or ()),
-        tuple(leave_out or ()),
-        label,
-        tissue,
-        study,
-        donor,
-        organism,
-        told.sampling.augment,
-    )
+        tuple(exclude_series or ()), tuple(leave_out or ()), label, tissue, study, donor, organism, told.sampling.augment
+    )  # fmt: skip
     sources = open_sources(specs, genes=base.genes, options=reading)
     rows = split_rows(
         [source for source, _ in sources], fold=_fold(fold), n_validation=told.validation.n_items, seed=told.seed
     )
+    facts: dict[str, Any] = reading.left_out()
+    if check_against:
+        facts["checked_against"] = _refuse_shared(
+            [source for source, _ in sources], check_against, genes=base.genes, organism=organism
+        )
     job = Job(
-        told, sources, rows.with_facts(**reading.left_out()), out, base=base, max_steps=max_steps, device=device,
-        features=features,
-    )  # fmt: skip
-    report = run(job, resume=resume, progress=RichProgress())
+        told, sources, rows.with_facts(**facts), out, base=base, max_steps=max_steps, device=device, features=features
+    )
+    _show(run(job, resume=resume, progress=RichProgress()), as_json=as_json)
+
+
+def _refuse_shared(
+    sources: Sequence[PairSource], files: Sequence[Path], *, genes: GeneMap, organism: str
+) -> dict[str, Any]:
+    """Refuse data that share rows with files to be measured on; say what was compared."""
+    from indexer.training.leakage import refuse_shared
+
+    compared = refuse_shared(sources, files, genes=genes, organism=organism)
+    rows = sum(one["n_rows"] for one in compared["files"])
+    say(f"Nothing shared: {compared['n_items']:,} items compared with {rows:,} rows of {len(files)} files.")
+    if compared["n_too_few_genes"]:
+        say(
+            f"{compared['n_too_few_genes']:,} pairs of an item and a file share too few genes and were compared by name alone."
+        )
+    for source, name, study in compared["same_studies"]:
+        say(f"{source} and {name} both have the study {study}; no row is the same.")
+    return compared
+
+
+def _show(report: TrainingReport, *, as_json: bool) -> None:
+    """Print what a run did."""
     if as_json:
         print_json({**dataclasses.asdict(report), "model": str(report.model)})
         return

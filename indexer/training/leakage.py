@@ -11,13 +11,14 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from atlas.accessions import MADE, id_kind
 from atlas.cells.rows import H5adRows
+from atlas.digests import sha256_file
 from atlas.errors import InputError
 from atlas.expression.align import GeneAligner
 from atlas.expression.genes import GeneMap
@@ -181,6 +182,35 @@ def refuse_leaks(report: LeakageReport) -> None:
         "Exclude their series from training, or leave the evaluation set out.",
         details={"evaluation_sets": sets, "items": [leak.item_id for leak in report.leaks[:_NAMED]]},
     )
+
+
+def refuse_shared(
+    sources: Sequence[PairSource], files: Sequence[Path], *, genes: GeneMap, organism: str = "human"
+) -> dict[str, Any]:
+    """Refuse training data that share rows, people, accessions or barcodes with files that are to be measured on.
+
+    Returns
+    -------
+    What was compared, for the record of a run: files with their sha256 and rows, items, pairs of an item and a file with too
+    few genes in common to be compared, and studies on both sides, which are no copies.
+
+    Raises
+    ------
+    InputError
+        If something is shared, or a file cannot be read.
+    """
+    sets = [read_evaluation_set(path, genes, organism=organism) for path in files]
+    report = find_leaks(sources, sets)
+    refuse_leaks(report)
+    return {
+        "files": [
+            {"name": path.name, "sha256": sha256_file(path), "n_rows": len(one.row_ids)}
+            for path, one in zip(files, sets, strict=True)
+        ],
+        "n_items": report.n_items,
+        "n_too_few_genes": report.n_too_few_genes,
+        "same_studies": [list(one) for one in report.same_studies],
+    }
 
 
 def _shared_names(source: PairSource, evaluation: Sequence[EvaluationSet]) -> Iterator[Leak]:

@@ -6,13 +6,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from expression_files import counts, wide_gene_map, write_archs4
 from tiny_encoder import write_tiny_encoder, write_tiny_memory_model
 from toy_model import WORDS
+from training_files import N_GENES, write_cells, write_corpus
 from typer.testing import CliRunner
 
+from atlas.digests import sha256_file
 from atlas.errors import ConfigError, InputError
 from atlas.expression.genes import GeneMap
 from atlas.model.joint import JointModel
@@ -131,6 +134,33 @@ def test_command_trains_from_files(tmp_path: Path) -> None:
     assert np.isfinite(report["ended_with"]["text_to_transcriptome_AUC"])
     with pytest.raises(ConfigError, match="--resume"):
         CliRunner().invoke(app, command, catch_exceptions=False)
+
+
+def test_data_that_share_a_row_with_what_will_be_measured_on_are_refused_before_training(tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "corpus.h5", [f"GSE{i // 2}" for i in range(16)])
+    encoder = write_tiny_encoder(tmp_path / "encoder")
+    base = write_tiny_memory_model(tmp_path / "base", encoder, N_GENES)
+    fresh = np.random.default_rng(99).lognormal(3, 1.5, size=(3, N_GENES)).astype(np.float32)
+    with h5py.File(corpus) as file:
+        copy = np.concatenate([fresh, file["data/expression"][:, [5]].T.astype(np.float32)])
+    symbols = [f"G{i}" for i in range(N_GENES)]
+    clean, leaky = (
+        write_cells(tmp_path / f"{name}.h5ad", values, genes=symbols, obs={"cell_type": ["x"] * len(values)})
+        for name, values in (("clean", fresh), ("leaky", copy))
+    )
+    command = [
+        "train", "--preset", "starter", "--data", f"corpus:{corpus}", "--out", str(tmp_path / "out"), "--max-steps", "1",
+        "--text-tower", str(encoder), "--transcriptome", str(base), "--device", "cpu", "--set", "closed_form=null",
+        "--set", "text.max_tokens=32", "--set", "batch.size=8", "--check-against", str(clean),
+    ]  # fmt: skip
+    with pytest.raises(InputError, match="share 1 rows.* with leaky: GSM6 of corpus"):
+        CliRunner().invoke(app, [*command, "--check-against", str(leaky)], catch_exceptions=False)
+    assert not (tmp_path / "out").exists()
+    result = CliRunner().invoke(app, command, catch_exceptions=False)
+    assert "16 items compared with 3 rows of 1 files" in " ".join(result.output.split())
+    checked = json.loads((tmp_path / "out" / "training.json").read_text())["split"]["checked_against"]
+    assert checked["files"] == [{"name": "clean.h5ad", "sha256": sha256_file(clean), "n_rows": 3}]
+    assert checked["same_studies"] == []
 
 
 def test_rare_samples_weigh_more_by_what_is_learned_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
