@@ -14,6 +14,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from atlas.cells.marker_genes import unit
 from atlas.cells.rows import CellRows
 from atlas.cells.texts import LabelTexts, label_texts
 from atlas.errors import NotFoundError
@@ -107,7 +108,10 @@ class RowTexts:
 
 
 class TextVectors:
-    """Unit vectors of texts, the mean over the templates.
+    """Unit vectors of texts.
+
+    A label that the tissue changes stands for the mean of both readings, ``alpha cell`` and ``pancreatic alpha cell``: the
+    name in its tissue is nearer where a library has it, and drifts to the tissue's other cells where none has.
 
     What labels are read as without a tissue is embedded together; a text that a tissue made is embedded alone, because texts
     that share a batch round differently and a row must not depend on which other tissues its file names.
@@ -115,7 +119,7 @@ class TextVectors:
 
     def __init__(self, texts: RowTexts, *, model: JointModel) -> None:
         bare = texts.read(None)
-        self._texts, self._bare, self._vectors = texts, bare.texts, bare.embed(model)
+        self._texts, self._bare, self._bare_vectors = texts, bare.texts, bare.embed(model)
         self.n_labels = len(bare.labels)
 
         @lru_cache(maxsize=_TEXTS_KEPT)
@@ -132,11 +136,11 @@ class TextVectors:
 
     def _of(self, texts: LabelTexts) -> npt.NDArray[np.float32]:
         if texts.texts == self._bare:
-            return self._vectors
-        vectors = self._vectors.copy()
+            return self._bare_vectors
+        vectors = self._bare_vectors.copy()
         for place, (text, bare) in enumerate(zip(texts.texts, self._bare, strict=True)):
             if text != bare:
-                vectors[place] = self._alone(text)
+                vectors[place] = unit(self._bare_vectors[place].astype(np.float64) + self._alone(text))
         return vectors
 
 

@@ -1,6 +1,8 @@
 """Labels as texts of a model: cleaned where asked, filled into templates, one unit vector a label.
 
-Source: the templates are those of CellWhisperer's figures (Schaefer et al. 2025), by kind of label.
+Source: the named templates are those of CellWhisperer's figures (Schaefer et al. 2025), by kind of label; averaging several is
+CLIP's (Radford et al. 2021). Ours: the default says of no sample that it is healthy, and the marker genes that a label names are
+added from the gene table (:mod:`atlas.cells.marker_genes`).
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from types import MappingProxyType
 import numpy as np
 
 from atlas.cells.label_text import CleanLabel, clean_labels
+from atlas.cells.marker_genes import marker_directions, unit
 from atlas.errors import InputError
 from atlas.model.joint import JointModel
 
@@ -24,8 +27,9 @@ TEMPLATES = MappingProxyType(
         "tissue": "A {x} sample",
     }
 )
-PLAIN = "{x}"
-_SHORTEST = 1e-12
+PLAIN = ("{x}",)  # of labels taken as written
+ENSEMBLE = ("{x}", "A sample of {x}", "A {x} sample")
+MARKER_SHARE = 0.3  # length of a marker gene beside the text's; .2 to .8 do alike
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,8 @@ class LabelTexts:
         Each filled with each text; the vectors are averaged.
     tissue
         What the cells are from, if it was used.
+    as_written
+        Whether the labels are taken as they are; then no marker gene is added.
     """
 
     labels: tuple[str, ...]
@@ -51,14 +57,17 @@ class LabelTexts:
     rules: tuple[tuple[str, ...], ...]
     templates: tuple[str, ...]
     tissue: str | None
+    as_written: bool = False
 
     def embed(self, model: JointModel) -> np.ndarray:
-        """Return ``(n_labels, dim)`` float32, L2-normalised: the mean over the templates."""
+        """Return ``(n_labels, dim)`` float32, L2-normalised: the mean over the templates, and the markers that a text names."""
         vectors = np.zeros((len(self.texts), model.dim), dtype=np.float64)
         for template in self.templates:
             vectors += model.embed_texts([template.replace("{x}", text) for text in self.texts])
-        length = np.linalg.norm(vectors, axis=1, keepdims=True)
-        return np.asarray(vectors / np.maximum(length, _SHORTEST), dtype=np.float32)
+        vectors = unit(vectors)
+        if not self.as_written:
+            vectors = unit(vectors + MARKER_SHARE * marker_directions(self.texts, model))
+        return vectors.astype(np.float32)
 
 
 def label_texts(
@@ -71,7 +80,7 @@ def label_texts(
     labels
         Distinct labels.
     templates
-        Sentences with one ``{x}``, or names of :data:`TEMPLATES`; none: the bare text.
+        Sentences with one ``{x}``, or names of :data:`TEMPLATES`; none: :data:`ENSEMBLE`, or the bare label as written.
     tissue
         Where the cells are from; helps cleaning alone.
     as_written
@@ -94,7 +103,7 @@ def label_texts(
             f"{len(twice)} label(s) are given more than once: {shown}. Give each one once.",
             details={"duplicates": twice[:100]},
         )
-    filled = tuple(_template(template) for template in templates) or (PLAIN,)
+    filled = tuple(_template(template) for template in templates) or (PLAIN if as_written else ENSEMBLE)
     rows = (
         tuple(CleanLabel(name, name, (), None) for name in names) if as_written else clean_labels(names, tissue=tissue)
     )
@@ -104,6 +113,7 @@ def label_texts(
         rules=tuple(row.rules for row in rows),
         templates=filled,
         tissue=None if as_written else tissue,
+        as_written=as_written,
     )
 
 

@@ -55,7 +55,8 @@ def test_file_holds_rows_in_order_and_a_column_a_label(tmp_path: Path, model: Jo
     frame = pd.read_parquet(path)
     assert list(frame.index) == [f"c{i}" for i in range(12)]
     assert list(frame.columns) == ["liver", "heart"]
-    expected = softmax(score(cells(TRUTH), ["liver", "heart"], model=model).cosines, logit_scale=5.0)
+    cosines = score(cells(TRUTH), ["liver", "heart"], model=model, as_written=True).cosines
+    expected = softmax(cosines, logit_scale=5.0)
     assert (frame.to_numpy() == expected).all()
     table = pq.read_table(path)
     assert table.column_names == ["row_id", "liver", "heart"]
