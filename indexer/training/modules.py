@@ -23,6 +23,8 @@ from atlas.model.text_heads import Memory, members
 from atlas.texts import valid_utf8
 from indexer.training.sources.source import GeneWeightSource, PairSource, RowRandom, Rows
 
+_TEXTS_KEPT = 20_000  # texts whose tokens are kept: some 30 MB
+
 
 class TranscriptomeModule(Protocol):
     """A transcriptome tower that can learn."""
@@ -146,6 +148,7 @@ class TextModule(nn.Module):
         self.tokenizer = tokenizer
         self._pooling = pooling
         self._max_tokens = max_tokens
+        self._read: dict[str, list[int]] = {}  # tokens of the texts met last
         self.adapted = adapted
 
     def tunable(self) -> Iterator[nn.Parameter]:
@@ -158,10 +161,10 @@ class TextModule(nn.Module):
     def collate(self, texts: Sequence[str]) -> dict[str, Tensor]:
         """Return ``input_ids`` and ``attention_mask``, ``(n, longest)``."""
         texts = [valid_utf8(text) for text in texts]
-        ids: list[list[int]] = self.tokenizer(texts, verbose=False)["input_ids"]
-        long = [i for i, tokens in enumerate(ids) if len(tokens) > self._max_tokens]
-        for i in long:  # cut by the tokenizer, which keeps the closing token
-            ids[i] = self.tokenizer(texts[i], truncation=True, max_length=self._max_tokens)["input_ids"]
+        ids = self._tokens(texts)
+        for i, tokens in enumerate(ids):
+            if len(tokens) > self._max_tokens:  # cut by the tokenizer, which keeps the closing token
+                ids[i] = self.tokenizer(texts[i], truncation=True, max_length=self._max_tokens)["input_ids"]
         width = max(map(len, ids))
         padded = torch.full((len(ids), width), self.tokenizer.pad_token_id or 0, dtype=torch.long)
         mask = torch.zeros((len(ids), width), dtype=torch.long)
@@ -172,8 +175,17 @@ class TextModule(nn.Module):
 
     def n_truncated(self, texts: Sequence[str]) -> int:
         """Return how many of the texts :meth:`collate` cuts."""
-        ids = self.tokenizer([valid_utf8(text) for text in texts], verbose=False)["input_ids"]
-        return sum(len(tokens) > self._max_tokens for tokens in ids)
+        return sum(len(tokens) > self._max_tokens for tokens in self._tokens([valid_utf8(text) for text in texts]))
+
+    def _tokens(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the tokens of each text, uncut; a text is read once, however often it comes."""
+        new = [text for text in dict.fromkeys(texts) if text not in self._read]
+        if len(self._read) + len(new) > _TEXTS_KEPT:
+            self._read.clear()
+            new = list(dict.fromkeys(texts))
+        if new:
+            self._read.update(zip(new, self.tokenizer(new, verbose=False)["input_ids"], strict=True))
+        return [self._read[text] for text in texts]
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Return ``(n, dim)``."""

@@ -107,6 +107,29 @@ def test_text_tower_in_training_is_the_tower_at_rest(encoder: Path, pooling: str
     assert module.collate(TEXTS)["input_ids"].shape == (4, 16)
 
 
+def test_a_text_is_read_once_however_often_it_comes(encoder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer, model, _ = load_encoder(encoder)
+    read: list[str] = []
+
+    class Counting:
+        pad_token_id = tokenizer.pad_token_id
+
+        def __call__(self, texts: str | list[str], **named: object) -> object:
+            read.extend([texts] if isinstance(texts, str) else texts)
+            return tokenizer(texts, **named)
+
+    module = TextModule(model, Counting(), pooling="mean", max_tokens=16, dim=HIDDEN)
+    plain = TextModule(model, tokenizer, pooling="mean", max_tokens=16, dim=HIDDEN)
+    short = [text for text in TEXTS if not plain.n_truncated([text])]
+    for texts in (short, [*short, *short[:1]], short[::-1]):
+        assert torch.equal(module.collate(texts)["input_ids"], plain.collate(texts)["input_ids"])
+        assert module.n_truncated(texts) == 0
+    assert sorted(read) == sorted(set(short))
+    monkeypatch.setattr("indexer.training.modules._TEXTS_KEPT", 2)
+    assert module.collate(TEXTS)["input_ids"].shape == plain.collate(TEXTS)["input_ids"].shape
+    assert module.n_truncated(TEXTS) == 1
+
+
 def test_pooler_that_is_not_used_does_not_learn(encoder: Path) -> None:
     """Several processes wait for the gradient of every parameter that is said to learn."""
     tokenizer, model, _ = load_encoder(encoder)
