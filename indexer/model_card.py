@@ -72,8 +72,6 @@ def model_card(
         Gene-set libraries that the model knows, with their origins.
     """
     config = read_config(model_dir / "config.json")
-    if training is not None and "preset" not in training:
-        training = None  # a closed form, whose record only names the studies it was made without
     parts = [
         "# Model card\n\n" + _what(model_dir, config),
         _data(config, training=training, libraries=libraries or {}),
@@ -108,7 +106,12 @@ def _what(model_dir: Path, config: ModelConfig) -> str:
             if isinstance(tower, GeneTextConfig)
             else ""
         ),
-        "- input: counts, TPM, FPKM or log values; human or mouse; symbols or Ensembl ids; bulk or single cells",
+        "- input: counts, TPM, FPKM or log values; human or mouse; symbols or Ensembl ids; bulk or single cells"
+        + (
+            ", by one rule, so that `--input` changes nothing"
+            if isinstance(tower, GeneTextConfig) and not _has_cell_medians(config)
+            else ""
+        ),
         "",
     ]
     return "\n".join(lines)
@@ -152,15 +155,16 @@ def _has_cell_medians(config: ModelConfig) -> bool:
 def _split(training: Mapping[str, Any] | None) -> str:
     if training is None:
         return "## Split\n\nNothing was trained: the vectors are a closed form of their inputs.\n"
-    report, preset = training["split"], training["preset"]
-    held = report.get("n_held_out_studies", len(training["held_out_studies"]))
-    blocks = report.get("n_blocks")
+    n_steps, blocks = training["n_steps"], training["split"].get("n_blocks")
+    how = f"{n_steps:,} steps" if n_steps else "a closed form of its inputs, without a step of training"
+    left_out = [*training["left_out_libraries"], *training["excluded_series"]]
+    by_name = f", and by name {', '.join(left_out)}" if left_out else ""
     return (
         "## Split\n\n"
-        f"Preset `{preset['name']}`, seed {training['seed']}, {training['n_steps']:,} steps. Studies, donors and near-equal "
-        f"captions are dealt as blocks{f' ({blocks:,})' if blocks else ''}; {held} studies were held out of these weights. The "
-        "numbers below are of models made by the same recipe without the studies and libraries they are measured on, unless "
-        "marked.\n"
+        f"Preset `{training['preset']['name']}`, seed {training['seed']}, {how}. Studies, donors and near-equal captions are "
+        f"dealt as blocks{f' ({blocks:,})' if blocks else ''}; {len(training['held_out_studies'])} studies were held out of "
+        f"these weights{by_name}. The numbers below are of models made by the same recipe without the studies and libraries "
+        "they are measured on, unless marked.\n"
     )
 
 

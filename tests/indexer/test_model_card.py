@@ -45,8 +45,10 @@ TRAINING = {
     "seed": 3,
     "n_steps": 1500,
     "data": [{"name": "corpus:c.h5", "kind": "corpus", "share": 0.5, "n_train": 1900, "n_validation": 100}],
-    "split": {"n_held_out_studies": 12, "n_blocks": 61},
-    "held_out_studies": ["GSE1"],
+    "split": {"n_blocks": 61},
+    "held_out_studies": ["GSE1", "GSE2"],
+    "left_out_libraries": ["Azimuth_2023"],
+    "excluded_series": ["GSE3"],
 }
 
 
@@ -60,7 +62,8 @@ def test_card_tells_data_split_and_figures(tmp_path: Path) -> None:
     assert "8 gene sets, the 3 nearest names count" in card
     assert "| Toy | some/repo | CC BY-NC-SA 4.0 |" in card
     assert "| corpus:c.h5 | corpus | 0.5 | 1,900 | 100 |" in card
-    assert "12 studies were held out" in card
+    assert "1,500 steps" in card
+    assert "2 studies were held out of these weights, and by name Azimuth_2023, GSE3." in card
     assert "0.961 [0.951, 0.971]" in card
     assert "| pbmc3k | 2,638 | 9 | 0.971 [0.961, 0.981] | 0.810 | 0.700 | 0.983 | Azimuth_2023 |" in card
     assert "cases against controls of the same study | - |" in card
@@ -72,7 +75,13 @@ def test_card_of_an_untrained_unmeasured_model_claims_nothing(tmp_path: Path) ->
     card = model_card(write_toy_model(tmp_path / "m"))
     assert "Nothing was trained" in card
     assert "Not measured." in card
-    assert model_card(tmp_path / "m") == card == model_card(tmp_path / "m", training={"held_out_studies": []})
+    assert model_card(tmp_path / "m") == card
+
+
+def test_card_of_a_closed_form_says_that_nothing_was_trained_by_steps(tmp_path: Path) -> None:
+    folder, told = write_toy_model(tmp_path / "m"), {**TRAINING, "n_steps": 0, "left_out_libraries": []}
+    assert "a closed form of its inputs, without a step of training" in model_card(folder, training=told)
+    assert "by name GSE3." in model_card(folder, training=told)
 
 
 @pytest.mark.parametrize("content", ["", "[1]", "{"])
