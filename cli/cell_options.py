@@ -35,7 +35,7 @@ Template = Annotated[
     typer.Option(
         "--template",
         help="Sentence with the blank {x}, or celltype, organ_tissue, disease, tissue (those of the paper); repeatable, "
-        "averaged. Default: the bare label.",
+        "averaged. Default: the bare label and two short sentences.",
     ),
 ]
 Tissue = Annotated[
@@ -49,9 +49,9 @@ AsWritten = Annotated[bool, typer.Option("--as-written", help="Take the labels a
 InputKind = Annotated[Kind, typer.Option("--input", help="What the rows are; auto: told from each row alone.")]
 Layer = Annotated[
     str | None,
-    typer.Option("--layer", help="X, raw, or a layer. Default: the first of counts, X and raw that holds counts."),
+    typer.Option("--layer", help="X, raw, or a layer. Default: the first of counts, raw and X that is there."),
 ]
-Unit = Annotated[str | None, typer.Option("--unit", help="counts, tpm, fpkm or log2; default: seen in the values.")]
+Unit = Annotated[str | None, typer.Option("--unit", help="counts, tpm, fpkm or log2; default: as each row shows.")]
 Organism = Annotated[str | None, typer.Option("--organism", help="human or mouse; default: whose genes the names are.")]
 Model = Annotated[Path | None, typer.Option("--model", help="Model folder (default: the packaged one).")]
 

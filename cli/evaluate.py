@@ -84,6 +84,7 @@ def zero_shot(
         return
     labels, figures, confused = zero_shot_rows(report, n_confused=_CONFUSED)
     print_table(("label", "read as", "n", "ROC-AUC", "recall", "precision", "most taken for"), labels)
+    cells.show_tissues(report.scores.row_texts)
     asked = report.as_asked
     print_table(
         ("measure", "as asked", "labels as written", "set-centred"),

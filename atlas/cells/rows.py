@@ -6,7 +6,8 @@ block, however long the file is. Row ids are kept as they are, repeated ones too
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -15,7 +16,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from atlas.cells.scale import Scale, declared_scale, seen_scale
+from atlas.cells.scale import Scale
 from atlas.errors import InputError, NotFoundError
 from atlas.expression import hdf5
 from atlas.expression.h5ad import ENSEMBL_COLUMNS, SYMBOL_COLUMNS, H5adSource, gene_names
@@ -26,7 +27,9 @@ from atlas.expression.units import Unit
 
 BLOCK_BYTES = 32 << 20
 MISSING = frozenset({"", "nan", "NaN", "NA", "None", "<NA>"})  # how tables write "no label"
-_PEEK = 200  # rows looked at to tell the scale
+_PEEK = 200  # rows looked at to say how they are read, which they do not decide
+
+logger = logging.getLogger(__name__)
 
 
 @runtime_checkable
@@ -76,10 +79,10 @@ def open_rows(data: object, *, layer: str | None = None, unit: Unit | None = Non
     data
         Path of an ``.h5ad`` file, an AnnData object (in memory or backed), or an ``ExpressionMatrix``.
     layer
-        ``"X"``, ``"raw"`` or the name of a layer; ``None``: the first of ``layers["counts"]``, ``X`` and ``raw`` that holds
-        counts, else ``X``.
+        ``"X"``, ``"raw"`` or the name of a layer; ``None``: the first of ``layers["counts"]``, ``raw`` and ``X`` that is there;
+        where a unit other than counts is declared, the last of them.
     unit
-        Unit of the values; ``None``: it is seen in them.
+        Unit of the values; ``None``: each row shows its own.
 
     Raises
     ------
@@ -120,7 +123,9 @@ class H5adRows(H5adSource):
             if not self.sample_ids:
                 raise InputError(f"{path} has no rows: its obs is empty.", details={"file": str(path)})
             with hdf5.reading(str(path)):
-                self._scale = self._find_scale()
+                self._scale = Scale(unit, self._base())
+                head = self._matrix.read(0, min(_PEEK, self.n_samples))
+            self._words = self._scale.read_head(head, row_ids=self.sample_ids)
         except BaseException:
             self.close()
             raise
@@ -138,15 +143,25 @@ class H5adRows(H5adSource):
     @property
     def scale(self) -> str:
         """How the values are read, in words."""
-        return self._scale.words
+        return self._words
 
     def matrices(self) -> Iterator[ExpressionMatrix]:
-        """Yield all rows in order, a block at a time."""
-        for _, matrix in self.blocks():
-            yield matrix
+        """Yield all rows in order, a block at a time; values that are not finite are not measured, and their rows counted."""
+        return _counted((matrix for _, matrix in self._blocks(None, block_bytes=BLOCK_BYTES)), name=self.name)
 
     def blocks(self, rows: npt.NDArray[np.integer] | None = None, *, block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
-        """Yield ``(source rows, matrix)`` in source order, values linear."""
+        """Yield ``(source rows, matrix)`` in source order, values linear.
+
+        Raises
+        ------
+        InputError
+            If a value is not finite, or negative where there are no negative values.
+        """
+        for chosen, matrix in self._blocks(rows, block_bytes=block_bytes):
+            _refuse_unmeasured(matrix)
+            yield chosen, matrix
+
+    def _blocks(self, rows: npt.NDArray[np.integer] | None, *, block_bytes: int) -> Iterator[Block]:
         wanted = check_rows(rows, n_samples=self.n_samples)
         step = max(1, self._matrix.block_rows(max(1, block_bytes // (4 * max(1, len(self.genes))))))
         for start in range(0, self.n_samples, step):
@@ -180,23 +195,18 @@ class H5adRows(H5adSource):
         return _labels(values, gone=gone)
 
     def _choose_matrix(self) -> tuple[BlockMatrix, str]:
-        if self._layer is None:
-            return super()._choose_matrix()
-        path, var = {"X": ("X", "var"), "raw": ("raw/X", "raw/var")}.get(self._layer, (f"layers/{self._layer}", "var"))
-        if hdf5.find(self._file, path) is None:
-            layers = hdf5.group(self._file, "layers")
-            there = [
-                name for name in ("X", "raw") if hdf5.find(self._file, {"raw": "raw/X"}.get(name, name)) is not None
-            ]
-            raise _no_layer(self._layer, names=[*there, *sorted(layers or ())], where=str(self.path))
+        layers = hdf5.group(self._file, "layers")
+        places = {name: (f"layers/{name}", "var") for name in sorted(layers or ())}
+        places |= {"X": ("X", "var"), "raw": ("raw/X", "raw/var")}
+        there = {name: place for name, place in places.items() if hdf5.find(self._file, place[0]) is not None}
+        path, var = there[_chosen(there, layer=self._layer, unit=self._unit, where=str(self.path))]
         return self._open_matrix(path), var
 
-    def _find_scale(self) -> Scale:
-        if self._unit is not None:
-            return declared_scale(self._unit)
+    def _base(self) -> float | None:
         base = hdf5.dataset(self._file, "uns/log1p/base")
-        known = float(base[()]) if base is not None and base.shape == () and base.dtype.kind in "fiu" else None
-        return seen_scale(self._matrix.read(0, min(_PEEK, self.n_samples)), base=known)
+        if base is not None and base.shape == () and base.dtype.kind in "fiu":
+            return float(base[()])
+        return None if hdf5.group(self._file, "uns/log1p") is None else float(np.e)
 
 
 class AnnDataRows:
@@ -208,22 +218,19 @@ class AnnDataRows:
         self.row_ids = tuple(map(str, data.obs_names))
         if not self.row_ids:
             raise InputError("The AnnData object has no rows.")
-        self._x, var = self._choose(layer)
+        self._x, var = self._choose(layer, unit=unit)
         columns = [_first_of(var, names) for names in (ENSEMBL_COLUMNS, SYMBOL_COLUMNS)]
         self.genes, self.symbols = gene_names(tuple(map(str, var.index)), ids=columns[0], symbols=columns[1])
-        if unit is not None:
-            self._scale = declared_scale(unit)
-        else:
-            base = data.uns.get("log1p", {}).get("base") if isinstance(data.uns.get("log1p", {}), dict) else None
-            self._scale = seen_scale(self._dense(0, min(_PEEK, len(self.row_ids))), base=base)
-
-    @property
-    def scale(self) -> str:
-        """How the values are read, in words."""
-        return self._scale.words
+        log = data.uns.get("log1p")
+        base = log.get("base") or float(np.e) if isinstance(log, dict) else None
+        self._scale = Scale(unit, base)
+        self.scale = self._scale.read_head(self._dense(0, min(_PEEK, len(self.row_ids))), row_ids=self.row_ids)
 
     def matrices(self) -> Iterator[ExpressionMatrix]:
-        """Yield all rows in order, a block at a time."""
+        """Yield all rows in order, a block at a time; values that are not finite are not measured, and their rows counted."""
+        return _counted(self._blocks(), name=self.name)
+
+    def _blocks(self) -> Iterator[ExpressionMatrix]:
         step = max(1, BLOCK_BYTES // (4 * max(1, len(self.genes))))
         for start in range(0, len(self.row_ids), step):
             stop = min(start + step, len(self.row_ids))
@@ -236,24 +243,12 @@ class AnnDataRows:
             raise _no_column(column, names=sorted(map(str, obs.columns)), where=self.name)
         return _labels([str(value) for value in obs[column]], gone=obs[column].isna().to_numpy())
 
-    def _choose(self, layer: str | None) -> tuple[Any, Any]:
+    def _choose(self, layer: str | None, *, unit: Unit | None) -> tuple[Any, Any]:
         data = self._data
         places = {name: (data.layers[name], data.var) for name in data.layers}
         places |= {} if data.X is None else {"X": (data.X, data.var)}
         places |= {} if data.raw is None else {"raw": (data.raw.X, data.raw.var)}
-        if layer is not None:
-            if layer not in places:
-                raise _no_layer(layer, names=sorted(places), where=self.name)
-            return places[layer]
-        for name in ("counts", "X", "raw"):
-            if name in places:
-                self._x = places[name][0]
-                head = self._dense(0, min(_PEEK, len(self.row_ids)))
-                if bool(((head >= 0) & (head == np.round(head))).all()):
-                    return places[name]
-        if "X" not in places:
-            raise _no_layer("X", names=sorted(places), where=self.name)
-        return places["X"]
+        return places[_chosen(places, layer=layer, unit=unit, where=self.name)]
 
     def _dense(self, start: int, stop: int) -> npt.NDArray[np.float32]:
         block = self._x[start:stop]
@@ -285,9 +280,47 @@ def repeated(row_ids: Sequence[str]) -> tuple[str, ...]:
     return tuple(twice)
 
 
+def _chosen(there: Iterable[str], *, layer: str | None, unit: Unit | None, where: str) -> str:
+    """Return the name of the matrix to read: what was asked for, else by what is there and never by what rows hold."""
+    names = sorted(there)
+    order = ("counts", "raw", "X") if unit in (None, Unit.COUNTS) else ("X", "raw", "counts")
+    wanted = (layer,) if layer is not None else order
+    found = next((name for name in wanted if name in names), None)
+    if found is None:
+        there_are = ", ".join(names) or "none"
+        raise NotFoundError(
+            f"{where} has no layer {layer or 'X'!r}; there are: {there_are}.", details={"layers": names}
+        )  # fmt: skip
+    return found
+
+
 def _matrix(values: npt.NDArray[np.float32], rows: CellRows, *, ids: tuple[str, ...], scale: Scale) -> ExpressionMatrix:
-    linear = scale.linear(values, row_ids=ids)
-    return ExpressionMatrix(linear, rows.genes, ids, (scale.unit,) * len(ids), None, rows.symbols)
+    read = scale.read(values, row_ids=ids)
+    units = tuple(one.unit for one in read.scales)
+    return ExpressionMatrix(read.values, rows.genes, ids, units, read.measured, rows.symbols)
+
+
+def _counted(matrices: Iterator[ExpressionMatrix], *, name: str) -> Iterator[ExpressionMatrix]:
+    """Pass the blocks on and say at the end how many rows have values that are not finite."""
+    n_rows = 0
+    for matrix in matrices:
+        n_rows += 0 if matrix.measured is None else int((~matrix.measured).any(axis=1).sum())
+        yield matrix
+    if n_rows:
+        logger.warning(
+            "%s: %d row(s) hold values that are not finite; those genes count as not measured.", name, n_rows
+        )
+
+
+def _refuse_unmeasured(matrix: ExpressionMatrix) -> None:
+    if matrix.measured is None:
+        return
+    row = int(np.flatnonzero(~matrix.measured.all(axis=1))[0])
+    raise InputError(
+        f"There is a value that is not finite in row {matrix.sample_ids[row]!r}: what was not measured is no value. "
+        "Choose another matrix of the file (--layer counts or --layer raw), or leave such rows out.",
+        details={"row": matrix.sample_ids[row]},
+    )
 
 
 def _first_of(var: Any, names: Sequence[str]) -> tuple[str, ...] | None:
@@ -306,8 +339,3 @@ def _no_column(column: str, *, names: Sequence[str], where: str) -> NotFoundErro
     return NotFoundError(
         f"obs of {where} has no column {column!r}; its columns: {there}.", details={"columns": list(names)}
     )
-
-
-def _no_layer(layer: str, *, names: Sequence[str], where: str) -> NotFoundError:
-    there = ", ".join(names) or "none"
-    return NotFoundError(f"{where} has no layer {layer!r}; there are: {there}.", details={"layers": list(names)})

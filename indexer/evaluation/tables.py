@@ -71,6 +71,7 @@ def zero_shot_json(report: ZeroShotReport) -> dict[str, Any]:
         "repeated_row_ids": reading.repeated_ids,
         "templates": texts.templates,
         "tissue": texts.tissue,
+        "by_tissue": [vars(one) for one in report.scores.row_texts.by_tissue],
         "source": reading.name,
         "scale": reading.scale,
         "organism": reading.coverage.organism,

@@ -14,9 +14,10 @@ from toy_model import ToyTextTower, write_toy_memory_model, write_toy_model
 from atlas.cells import rows as rows_module
 from atlas.cells.rows import AnnDataRows, H5adRows, open_rows, repeated
 from atlas.cells.scoring import PAPER_LOGIT_SCALE, logit_scale_of, score, softmax
-from atlas.cells.texts import TEMPLATES, label_texts
+from atlas.cells.texts import ENSEMBLE, TEMPLATES, label_texts
 from atlas.errors import InputError, NotFoundError
 from atlas.expression.matrix import build_matrix
+from atlas.expression.units import Unit
 from atlas.model.joint import JointModel
 from atlas.model.text_tower import TEXT_TOWERS
 
@@ -47,8 +48,11 @@ def test_scores_are_those_of_the_model_one_row_at_a_time(model: JointModel) -> N
     data = cells(TRUTH)
     matrix = build_matrix(data.X.toarray(), genes=list(data.var_names), sample_ids=list(data.obs_names))
     vectors, _ = model.embed_matrix(matrix)
-    expected = vectors.astype(np.float64) @ model.embed_texts(LABELS).astype(np.float64).T
-    assert score(data, LABELS, model=model).cosines == pytest.approx(expected, abs=1e-6)
+    as_written = vectors.astype(np.float64) @ model.embed_texts(LABELS).astype(np.float64).T
+    assert score(data, LABELS, model=model, as_written=True).cosines == pytest.approx(as_written, abs=1e-6)
+    filled = [model.embed_texts([sentence.replace("{x}", label) for label in LABELS]) for sentence in ENSEMBLE]
+    mean = sum(filled) / np.linalg.norm(sum(filled), axis=1, keepdims=True)
+    assert score(data, LABELS, model=model).cosines == pytest.approx(vectors @ mean.T, abs=1e-6)
     assert (score(matrix, LABELS, model=model).cosines == score(data, LABELS, model=model).cosines).all()
 
 
@@ -64,6 +68,65 @@ def test_a_row_is_scored_alone(model: JointModel, monkeypatch: pytest.MonkeyPatc
         assert all((row == by_id[name]).all() for name, row in zip(found.row_ids, found.cosines, strict=True))
     monkeypatch.setattr(rows_module, "BLOCK_BYTES", 4 * 64 * 2)
     assert (score(data, LABELS, model=model).cosines == whole.cosines).all()
+
+
+@pytest.mark.parametrize("base", [np.e, 2.0])
+def test_a_row_of_logarithms_is_scored_alone(model: JointModel, base: float) -> None:
+    """The base is told from the row itself: rows of one file cannot be compared to find it."""
+    data = cells(TRUTH)
+    counts = data.X.toarray()
+    data.X = (np.log1p(counts / counts.sum(axis=1, keepdims=True) * 1e6) / np.log(base)).astype(np.float32)
+    whole = score(data, LABELS, model=model).cosines
+    assert whole == pytest.approx(score(cells(TRUTH), LABELS, model=model).cosines, abs=1e-3)
+    for row in range(0, 21, 4):
+        assert (score(data[row : row + 1].copy(), LABELS, model=model).cosines[0] == whole[row]).all()
+
+
+def test_matrix_is_chosen_by_what_is_there_and_not_by_what_rows_hold(tmp_path: Path, model: JointModel) -> None:
+    data = cells(TRUTH)
+    counts = data.X.toarray()
+    data.raw = data.copy()
+    data.X = np.where(np.arange(21)[:, None] == 0, 0, np.log1p(counts[:, ::-1]))  # a first row of whole numbers
+    expected = score(cells(TRUTH), LABELS, model=model).cosines
+    for source in (data, write_cells(tmp_path / "raw.h5ad", data)):
+        assert (score(source, LABELS, model=model).cosines == expected).all()
+        declared = score(source, LABELS, model=model, unit=Unit.TPM)  # which a matrix of counts is not
+        assert declared.reading.scale == "linear (as declared)"
+        assert not (declared.cosines[1:] == expected[1:]).all()
+    assert (score(data[:1].copy(), LABELS, model=model).cosines == expected[:1]).all()
+    data.layers["counts"] = counts[:, ::-1].copy()  # of other genes, to be seen
+    for source in (data, write_cells(tmp_path / "layer.h5ad", data)):
+        assert not (score(source, LABELS, model=model).cosines == expected).all()
+
+
+def test_genes_without_a_finite_value_are_not_measured_in_that_row(
+    tmp_path: Path, model: JointModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = cells(TRUTH)
+    counts = data.X.toarray()
+    data.X = counts.copy()
+    data.X[2, :10], data.X[5, 3], data.X[7] = np.nan, np.inf, np.nan
+    fewer = build_matrix(counts[:, 10:], genes=list(data.var_names[10:]), sample_ids=list(data.obs_names))
+    expected, less = (score(one, LABELS, model=model).cosines for one in (cells(TRUTH), fewer))
+    others = np.delete(np.arange(21), [2, 5, 7])
+    for source in (data, write_cells(tmp_path / "cells.h5ad", data)):
+        caplog.clear()
+        found = score(source, LABELS, model=model)
+        assert np.flatnonzero(~found.has_signal).tolist() == [7]
+        assert (found.cosines[others] == expected[others]).all()
+        assert (found.cosines[2] == less[2]).all()
+        assert "3 row(s) hold values that are not finite" in caplog.text
+        assert "1 row(s) without signal" in caplog.text
+
+
+def test_rows_for_training_must_be_whole(tmp_path: Path) -> None:
+    data = cells(TRUTH)
+    data.X = data.X.toarray()
+    data.X[5, 3] = np.nan
+    with H5adRows(write_cells(tmp_path / "cells.h5ad", data)) as rows:
+        with pytest.raises(InputError, match="not finite in row 'c5'"):
+            list(rows.blocks())
+        assert sum(matrix.n_samples for matrix in rows.matrices()) == 21
 
 
 @pytest.mark.parametrize("form", ["csr", "csc", "dense", "layer", "raw", "log"])
