@@ -84,23 +84,14 @@ def lexical_scorer(asked: LabelSet) -> Scorer:
 
 def text_only_scorer(asked: LabelSet, *, embed: Embed) -> Scorer:
     """Score a label by the cosine of its text with the symbols of the row's strongest genes, both by a text tower alone."""
-    labels, sentences = embed(asked.texts), sentence_profiler(asked.genes, embed=embed)
+    labels = embed(asked.texts)
 
     def score(aligned: AlignedExpression) -> np.ndarray:
-        return np.asarray(sentences(aligned) @ labels.T)
-
-    return score
-
-
-def sentence_profiler(genes: GeneMap, *, embed: Embed) -> Scorer:
-    """Describe a row by the text vector of the symbols of its strongest genes."""
-
-    def describe(aligned: AlignedExpression) -> np.ndarray:
         logs = np.nan_to_num(log_expression(aligned), nan=-1.0)
         best = np.argsort(-logs, axis=1, kind="stable")[:, :N_GENES_IN_SENTENCE]
-        return embed([" ".join(genes.symbols[i] for i in row) for row in best])
+        return embed([" ".join(asked.genes.symbols[i] for i in row) for row in best]) @ labels.T
 
-    return describe
+    return score
 
 
 def marker_profiler(asked: LabelSet, *, markers: Mapping[str, Sequence[str]]) -> Scorer:

@@ -1,8 +1,8 @@
 """The integration tables of an evaluation: the model's vectors beside others of the same rows.
 
-Rivals describe the same rows: other models, marker genes, gene sets as they are, the text tower on the strongest genes and,
-where rows have captions, on those. Principal components of log expression are the usual floor, as scIB takes unintegrated data;
-a model's own vectors dealt out to other rows are chance.
+Rivals describe the same rows: other models, marker genes, gene sets as they are and, where rows have captions, words and text
+vectors of those. Principal components of log expression are the usual floor, as scIB takes unintegrated data; a model's own
+vectors dealt out to other rows are chance.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _SCORES = (
 )
 INTEGRATION_NOTES = (
     "*lexical* and *text only, on captions*: TF-IDF and text vectors of what depositors wrote, which no transcriptome tells. "
-    "*text only*: those of a row's 20 strongest genes. *markers*: mean standing of each cell type's markers. *dictionary*: "
+    "*markers*: mean standing of each cell type's markers. *dictionary*: "
     "cosines with gene sets of cells and tissues as they are. *components*: 50 principal components of log expression. *chance*: "
     "the model's vectors dealt out to other rows. What has more than 512 numbers a row is cut to its 512 leading directions."
 )
@@ -174,10 +174,13 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
 def _beside_chance(
     vectors: Mapping[str, np.ndarray], *, labels: np.ndarray, batches: np.ndarray, seed: int
 ) -> dict[str, Integration]:
-    order = np.random.default_rng(seed).permutation(len(labels))
+    order, width = np.random.default_rng(seed).permutation(len(labels)), max(one.shape[1] for one in vectors.values())
+    wide = {  # zeros change no distance, and the scores are compiled once
+        name: np.pad(one, ((0, 0), (0, width - one.shape[1]))) for name, one in vectors.items()
+    }
     return {
         name: evaluate_integration(one, labels=labels, batches=batches, seed=seed)
-        for name, one in {**vectors, "chance": vectors["model"][order]}.items()
+        for name, one in {**wide, "chance": wide["model"][order]}.items()
     }
 
 

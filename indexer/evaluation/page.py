@@ -91,7 +91,7 @@ BASELINE_NOTES = (
 )
 PHRASE_NOTES = (
     "*On captions*: phrases against what depositors wrote, by TF-IDF and by the text tower alone; no transcriptome is looked at. "
-    "*text only*: a sample as the list of its 20 strongest genes. *markers*, *dictionary*: as above, libraries of any origin."
+    "*markers*, *dictionary*: as above, libraries of any origin."
 )
 
 

@@ -265,7 +265,7 @@ def _without_model(corpus: Corpus, asked: Questions, model: JointModel, rivals: 
         "text only, on captions": rivals.embed(captions) @ rivals.embed(asked.texts).T,
     }
     scorers = rivals.scorers(LabelSet(tuple(asked.texts), tuple(asked.texts), model.genes, "human"))
-    del scorers["lexical"]  # these phrases name no gene
+    del scorers["lexical"], scorers["text only"]  # phrases name no gene; on captions, text knows more than on genes
     parts: dict[str, list[np.ndarray]] = {name: [] for name in scorers}
     for block in corpus.blocks(model):
         for name, score in scorers.items():

@@ -18,7 +18,6 @@ from indexer.evaluation.baselines import (
     marker_profiler,
     marker_scorer,
     read_markers,
-    sentence_profiler,
     text_only_scorer,
 )
 from indexer.evaluation.dictionary import Dictionary
@@ -75,7 +74,7 @@ class Rivals:
 
     def profilers(self, asked: LabelSet) -> dict[str, Scorer]:
         """Return name -> description of rows that needs no label; of ``asked`` the genes and organism count alone."""
-        found = {"text only": sentence_profiler(asked.genes, embed=self.embed)}
+        found: dict[str, Scorer] = {}
         if self.markers:
             found["markers"] = marker_profiler(asked, markers=self.markers)
         if self.dictionary is not None:

@@ -102,7 +102,7 @@ def test_rivals_score_labels_and_describe_rows(dictionary: Dictionary) -> None:
     described = profiles(
         lambda: [aligned, aligned], held.profilers(labels()), used=np.array([True, False, False, True])
     )
-    assert set(described) == {"text only", "markers", "dictionary"}
+    assert set(described) == {"markers", "dictionary"}
     markers = np.stack([standings(aligned)[:, [int(name[1:]) for name in OWN[word]]].mean(axis=1) for word in WORDS], 1)
     markers /= np.linalg.norm(markers, axis=1, keepdims=True)
     assert described["markers"] == pytest.approx(markers, abs=1e-5)
