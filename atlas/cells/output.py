@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +12,7 @@ import pyarrow.parquet as pq
 
 from atlas.cells.row_texts import RowTexts
 from atlas.cells.scoring import Reading, ScoreBlock, softmax
+from atlas.drafts import draft_of
 from atlas.errors import InputError, ResourceError
 
 ROW_ID = "row_id"
@@ -56,19 +55,11 @@ def write_scores(
     if ROW_ID in texts.labels:
         raise InputError(f"A label is called {ROW_ID!r}, which is the name of the column of row ids; rename it.")
     schema = _schema(texts, reading=reading, model_hash=model_hash, logit_scale=logit_scale)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     n_rows = 0
-    try:
-        with pq.ParquetWriter(draft, schema) as writer:
-            for block in blocks:
-                writer.write_table(_table(block, schema=schema, logit_scale=logit_scale))
-                n_rows += len(block.row_ids)
-        os.replace(draft, path)
-    except OSError as error:
-        raise ResourceError(f"{path} cannot be written: {error.strerror or error}.") from error
-    finally:
-        with suppress(OSError):  # of a read-only folder, where there is no draft either
-            draft.unlink(missing_ok=True)
+    with draft_of(path) as draft, pq.ParquetWriter(draft, schema) as writer:
+        for block in blocks:
+            writer.write_table(_table(block, schema=schema, logit_scale=logit_scale))
+            n_rows += len(block.row_ids)
     return n_rows
 
 

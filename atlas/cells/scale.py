@@ -122,10 +122,11 @@ class Scale:
         if self.unit is not None:
             kinds: dict[Unit, Literal["counts", "log2"]] = {Unit.COUNTS: "counts", Unit.LOG2: "log2"}
             return (RowScale(kinds.get(self.unit, "linear")),) * len(values)
-        whole = (values == np.rint(values)).all(axis=1)
         return tuple(
-            RowScale("counts") if is_whole else fractional_scale(row[row > 0].astype(np.float64), base=self.base)
-            for row, is_whole in zip(values, whole, strict=True)
+            RowScale("counts")
+            if bool((row == np.rint(row)).all())
+            else fractional_scale(row[row > 0].astype(np.float64), base=self.base)
+            for row in values
         )
 
 

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -98,7 +99,8 @@ def export_counts(
     except OSError as error:
         raise ResourceError(f"{out} cannot be written: {error.strerror}.", details={"path": str(out)}) from error
     finally:
-        unfinished.unlink(missing_ok=True)
+        with suppress(OSError):  # what went wrong before is what is told
+            unfinished.unlink(missing_ok=True)
     return ExportReport(
         out, result["n_samples"], result["n_genes"], missing=tuple(result["missing"]), n_duplicates=hits.n_duplicates
     )

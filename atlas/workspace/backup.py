@@ -84,7 +84,8 @@ def backup(database: Database, home: Path, path: Path) -> BackupReport:
     except OSError as error:
         raise ResourceError(f"The backup cannot be written to {path}: {error.strerror or error}.") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # what went wrong before is what is told
+            temporary.unlink(missing_ok=True)
     return report
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -250,6 +251,16 @@ def test_failing_write_is_told_from_a_damaged_source(
     request = Extract(str(file), str(tmp_path / "o.h5ad"), accessions=["GSM2"], columns={}, about={})
     with pytest.raises(ResourceError, match="the disk is full"):
         extract(request)
+
+
+def test_a_read_only_file_system_hides_no_error(tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read_only(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(exports.os, "replace", read_only)
+    monkeypatch.setattr(Path, "unlink", read_only)
+    with pytest.raises(ResourceError, match="cannot be written: Read-only"):
+        export_counts(wanted("GSM1"), tmp_path / "hits.h5ad", counts=file)
 
 
 def test_command_pipes_a_list_into_a_file(tmp_path: Path, file: Path) -> None:

@@ -180,13 +180,16 @@ def test_a_backup_overwrites_nothing_and_leaves_no_half_file(
     with pytest.raises(InputError, match="Name another place"):
         backup(workspace, home, tmp_path / "absent" / "b.zip")
 
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("atlas.workspace.backup._blocks", full)
     with pytest.raises(ResourceError, match="No space left"):
         backup(workspace, home, tmp_path / "b.zip")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["home", "taken.zip"]
+    monkeypatch.setattr(Path, "unlink", full)  # as a file system that has become read-only answers
+    with pytest.raises(ResourceError, match="No space left"):
+        backup(workspace, home, tmp_path / "b.zip")
 
 
 @pytest.mark.postgres

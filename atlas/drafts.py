@@ -1,0 +1,48 @@
+"""A file that appears whole or not at all: written beside its place, renamed at the end."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from atlas.errors import ResourceError
+
+
+@contextmanager
+def draft_of(path: Path) -> Iterator[Path]:
+    """Give a draft to write, empty and beside ``path``; it takes its place at the end, or goes.
+
+    Drafts that killed processes left of the same file are removed first; a process holds the lock of its draft as long as it
+    lives, so those of others that still write are kept.
+
+    Raises
+    ------
+    ResourceError
+        If it cannot be written.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    _sweep(path)
+    try:
+        with draft.open("wb") as held:
+            with suppress(OSError):  # a file system without locks, where nothing is swept either
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield draft
+            os.replace(draft, path)
+    except OSError as error:
+        raise ResourceError(f"{path} cannot be written: {error.strerror or error}.") from error
+    finally:
+        with suppress(OSError):  # of a read-only folder, where there is no draft either
+            draft.unlink(missing_ok=True)
+
+
+def _sweep(path: Path) -> None:
+    name = re.compile(rf"\.{re.escape(path.name)}\.\d+\.tmp")
+    with suppress(OSError):  # a folder that is not there is told of by who writes to it
+        for old in [one for one in path.parent.iterdir() if name.fullmatch(one.name) and one.is_file()]:
+            with suppress(OSError), old.open("rb") as held:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                old.unlink()
