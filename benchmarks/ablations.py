@@ -77,12 +77,6 @@ ARMS = (
     Arm("a quarter of the batch, accumulated four times", "batch", ("batch.size={quarter}", "batch.accumulation=4")),
     Arm("the same with cached gradients", "batch",
         ("batch.size={quarter}", "batch.accumulation=4", "batch.cached_gradients=true")),
-    Arm("LL: both towers locked", "locking", ("locking=LL",)),
-    Arm("LU: text tower by adapters", "locking", ("locking=LU",)),
-    Arm("UU: both", "locking", ("locking=UU",)),
-    Arm("frozen", "text tower, with a projection head from random numbers", _HEAD),
-    Arm("low-rank adapters", "text tower, with a projection head from random numbers", (*_HEAD, "locking=UU")),
-    Arm("all of its weights", "text tower, with a projection head from random numbers", (*_WHOLE, "locking=UU")),
     Arm("corpora alone", "data", stages=(("corpus",),)),
     Arm("gene sets alone", "data", stages=(("genesets",),)),
     Arm("gene sets first, then corpora", "data", stages=(("genesets",), ("corpus",))),
@@ -91,6 +85,12 @@ ARMS = (
     Arm("from random numbers, not trained", "start", stages=(), begin="random"),
     Arm("from random numbers", "start", ("loss.anchor=0",), begin="random"),
     Arm("from random numbers, gene sets first", "start", ("loss.anchor=0",), (("genesets",), ("corpus",)), "random"),
+    Arm("LL: both towers locked", "locking", ("locking=LL",)),
+    Arm("LU: text tower by adapters", "locking", ("locking=LU",)),
+    Arm("UU: both", "locking", ("locking=UU",)),
+    Arm("frozen", "text tower, with a projection head from random numbers", _HEAD),
+    Arm("low-rank adapters", "text tower, with a projection head from random numbers", (*_HEAD, "locking=UU")),
+    Arm("all of its weights", "text tower, with a projection head from random numbers", (*_WHOLE, "locking=UU")),
 )  # fmt: skip
 
 
@@ -296,26 +296,28 @@ def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run all arms, fold by fold, and write the page."""
+    """Run all arms in all folds, and write the page."""
     arguments = read_arguments(argv)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logger.setLevel(logging.INFO)
-    arms = [arm for arm in ARMS if not arguments.arms or any(part in arm.name for part in arguments.arms)]
-    figures: dict[str, list[dict[str, float]]] = {arm.name: [] for arm in arms}
-    seconds = dict.fromkeys(figures, 0.0)
-    for seed in range(1, arguments.seeds + 1):
-        with TemporaryDirectory() as features:
-            fold = open_fold(arguments, seed=seed)
-            for arm in arms:
-                started = time.monotonic()
+    folds = [open_fold(arguments, seed=seed) for seed in range(1, arguments.seeds + 1)]
+    found: list[tuple[Arm, list[dict[str, float]], float]] = []
+    text = ""
+    with TemporaryDirectory() as features:
+        for arm in ARMS:
+            if arguments.arms and not any(part in arm.name for part in arguments.arms):
+                continue
+            started, figures = time.monotonic(), []
+            for fold in folds:
                 with TemporaryDirectory() as work:
-                    found = run_arm(fold, arm, work=Path(work), features=Path(features))
-                figures[arm.name].append(found)
-                seconds[arm.name] += (time.monotonic() - started) / arguments.seeds
-                logger.info("%s, fold %d: %s", arm.name, seed, {name: round(found[name], 3) for name in SHOWN})
-        text = page([(arm, figures[arm.name], seconds[arm.name]) for arm in arms], arguments)
-        if arguments.out is not None:  # after each fold: a grid that is stopped leaves what it has
-            arguments.out.write_text(text, encoding="utf-8")
+                    figures.append(run_arm(fold, arm, work=Path(work), features=Path(features)))
+                logger.info(
+                    "%s, fold %d: %s", arm.name, fold.seed, {name: round(figures[-1][name], 3) for name in SHOWN}
+                )
+            found.append((arm, figures, (time.monotonic() - started) / len(folds)))
+            text = page(found, arguments)
+            if arguments.out is not None:  # after each arm: a grid that is stopped leaves what it has
+                arguments.out.write_text(text, encoding="utf-8")
     if arguments.out is None:
         print(text)
     return 0
