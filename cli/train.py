@@ -84,7 +84,7 @@ def train(
     from indexer.training.towers import open_base
 
     _check_device(device)
-    specs = [DataSpec.parse(text) for text in data]
+    specs, k_of_n = [DataSpec.parse(text) for text in data], _fold(fold)
     told = load_preset(preset, changes=_changes(change, text_tower=text_tower, transcriptome=transcriptome, seed=seed))
     check_folder(out, preset=told, resume=resume)
     base = open_base(told)
@@ -96,7 +96,7 @@ def train(
     )  # fmt: skip
     sources = open_sources(specs, genes=base.genes, options=reading)
     rows = split_rows(
-        [source for source, _ in sources], fold=_fold(fold), n_validation=told.validation.n_items, seed=told.seed
+        [source for source, _ in sources], fold=k_of_n, n_validation=told.validation.n_items, seed=told.seed
     )
     facts: dict[str, Any] = reading.left_out()
     if check_against:

@@ -93,6 +93,23 @@ def test_a_gpu_that_is_not_there_and_genes_the_start_lacks_are_refused(
     assert not (tmp_path / "out").exists()
 
 
+def test_what_is_told_and_where_to_write_are_checked_before_data_are_opened(tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").write_text("do not touch")
+    command = ["train", "--data", f"corpus:{tmp_path / 'none.h5'}", "--out"]
+    for rest, message in (
+        ([str(tmp_path / "full")], "not empty"),
+        ([str(tmp_path / "full" / "thesis.txt")], "is a file"),
+        ([str(tmp_path / "out"), "--fold", "9/5"], "--fold 9/5"),
+        ([str(tmp_path / "out"), "--set", "loss.nope=1"], "loss.nope: there is no such field, expected one of anchor"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            CliRunner().invoke(app, [*command, *rest], catch_exceptions=False)
+    with pytest.raises(InputError, match="no such file"):
+        CliRunner().invoke(app, [*command, str(tmp_path / "out")], catch_exceptions=False)
+    assert not (tmp_path / "out").exists()
+
+
 def test_options_become_changes_and_explicit_ones_come_last() -> None:
     given = _changes(["seed=3"], text_tower='a "b"', transcriptome=Path("m"), seed=1)
     assert given == ["text.tower=encoder", 'text.source="a \\"b\\""', 'transcriptome.source="m"', "seed=1", "seed=3"]
