@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from atlas.model.joint import JointModel
 
 _SHOWN = 20  # lines of what single tissues read otherwise
+_TEXTS, _READING = "What labels are read as", "How a file of rows is read"  # panels of the help
 
 
 class Kind(StrEnum):
@@ -36,6 +37,7 @@ Template = Annotated[
         "--template",
         help="Sentence with the blank {x}, or celltype, organ_tissue, disease, tissue (those of the paper); repeatable, "
         "averaged. Default: the bare label and two short sentences.",
+        rich_help_panel=_TEXTS,
     ),
 ]
 Tissue = Annotated[
@@ -43,16 +45,33 @@ Tissue = Annotated[
     typer.Option(
         "--tissue",
         help='Where all rows are from; helps cleaning labels. Default: what obs says of each row, "": nothing.',
+        rich_help_panel=_TEXTS,
     ),
 ]
-AsWritten = Annotated[bool, typer.Option("--as-written", help="Take the labels as they are, without cleaning.")]
-InputKind = Annotated[Kind, typer.Option("--input", help="What the rows are; auto: told from each row alone.")]
+AsWritten = Annotated[
+    bool,
+    typer.Option("--as-written", help="Take the labels as they are, without cleaning.", rich_help_panel=_TEXTS),
+]
+InputKind = Annotated[
+    Kind,
+    typer.Option("--input", help="What the rows are; auto: told from each row alone.", rich_help_panel=_READING),
+]
 Layer = Annotated[
     str | None,
-    typer.Option("--layer", help="X, raw, or a layer. Default: the first of counts, raw and X that is there."),
+    typer.Option(
+        "--layer",
+        help="X, raw, or a layer. Default: the first of counts, raw and X that is there.",
+        rich_help_panel=_READING,
+    ),
 ]
-Unit = Annotated[str | None, typer.Option("--unit", help="counts, tpm, fpkm or log2; default: as each row shows.")]
-Organism = Annotated[str | None, typer.Option("--organism", help="human or mouse; default: whose genes the names are.")]
+Unit = Annotated[
+    str | None,
+    typer.Option("--unit", help="counts, tpm, fpkm or log2; default: as each row shows.", rich_help_panel=_READING),
+]
+Organism = Annotated[
+    str | None,
+    typer.Option("--organism", help="human or mouse; default: whose genes the names are.", rich_help_panel=_READING),
+]
 Model = Annotated[Path | None, typer.Option("--model", help="Model folder (default: the packaged one).")]
 
 

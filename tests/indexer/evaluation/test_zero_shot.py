@@ -79,7 +79,9 @@ def test_a_row_of_several_tissues_is_measured_alone(model: JointModel) -> None:
         kept = [("alpha", "beta", "heart").index(name) for name in part.scores.labels]
         for name, row in zip(part.scores.row_ids, part.scores.cosines, strict=True):
             assert (row == by_id[name][kept]).all()
-    assert [one.tissue for one in whole.scores.row_texts.by_tissue] == ["brain", "liver"]
+    told = json.loads(json.dumps(zero_shot_json(whole)))
+    assert (told["tissue"], [one["tissue"] for one in told["by_tissue"]]) == (None, ["brain", "liver"])
+    assert told["by_tissue"][0]["texts"] == {"alpha": "brain alpha cell", "beta": "brain beta cell"}
     assert whole.scores.texts.texts == ("alpha cell", "beta cell", "heart")
 
 
