@@ -59,7 +59,7 @@ def test_card_tells_data_split_and_figures(tmp_path: Path) -> None:
     )
     assert model_hash(tmp_path) in card
     assert "64 human, 2 mouse" in card
-    assert "8 gene sets, the 3 nearest names count" in card
+    assert "8 entries (gene sets, statements of samples), of each group the 3 nearest names count" in card
     assert "| Toy | some/repo | CC BY-NC-SA 4.0 |" in card
     assert "| corpus:c.h5 | corpus | 0.5 | 1,900 | 100 |" in card
     assert "1,500 steps" in card
