@@ -95,7 +95,8 @@ def _what(model_dir: Path, config: ModelConfig) -> str:
         f"- text tower: `{config.text.tower}`, {config.text.dim} numbers, cut at {config.text.max_tokens} tokens; "
         f"head `{head.kind}`"
         + (
-            f": {head.n_terms:,} entries (gene sets, statements of samples), of each group the {head.n_neighbours} nearest names count"
+            f": {head.n_terms:,} entries (gene sets, statements of samples), of each group the {head.n_neighbours} nearest names "
+            "count"
             if isinstance(head, MemoryHead)
             else ""
         )
