@@ -9,6 +9,7 @@ Source: McInnes, Healy and Melville, "UMAP", 2018, as implemented by umap-learn.
 from __future__ import annotations
 
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -89,9 +90,25 @@ def principal_plane(store: VectorStore) -> np.ndarray:
     return scaled
 
 
+def keep_compiled() -> None:
+    """Let what numba compiles for UMAP's graph and layout be kept on disk: the next process saves ten seconds of compiling.
+
+    Where nothing can be written each process compiles anew, as it does without.
+    """
+    from umap import layouts, umap_
+
+    named = ("smooth_knn_dist", "compute_membership_strengths", "_nb_optimize_layout_euclidean_single_epoch")
+    compiled = (getattr(module, name, None) for module in (umap_, layouts) for name in named)
+    with suppress(RuntimeError):  # numba found no folder to write to
+        for function in compiled:
+            if function is not None:  # names of UMAP's own, which another version may not have
+                function.enable_caching()
+
+
 def _umap(graph: NeighbourGraph, start: np.ndarray, parameters: LayoutParameters, *, parallel: bool) -> np.ndarray:
     from umap.umap_ import find_ab_params, fuzzy_simplicial_set, simplicial_set_embedding
 
+    keep_compiled()
     random_state = np.random.RandomState(parameters.seed)
     # equal samples must not start at one point: UMAP divides by the extent of the start
     start = start + random_state.normal(scale=_INIT_NOISE, size=start.shape).astype(np.float32)

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from atlas.errors import InputError
 from atlas.expression.log import log_expression
+from atlas.landscape.layout import keep_compiled
 from indexer.training.sources.source import PairSource, Rows
 
 _EPSILON = 1e-8  # densMAP's own
@@ -51,16 +52,24 @@ def radii(vectors: Vectors, *, n_neighbors: int = 30, seed: int = 0) -> Values:
 
 def densmap_radii(vectors: Vectors, *, n_neighbors: int = 30, seed: int = 0) -> Values:
     """Return densMAP's radius: the log of the mean squared distance to the neighbours, by membership in UMAP's graph."""
+    from sklearn.neighbors import NearestNeighbors
+
     _check(vectors)
     k = min(n_neighbors, len(vectors) - 1)
     state = np.random.RandomState(seed)
+    vectors = np.asarray(vectors, dtype=np.float32)
+    # exact: the approximate search that UMAP would begin takes longer to compile than these distances take
+    away, nearest = NearestNeighbors(n_neighbors=k - 1, algorithm="brute").fit(vectors).kneighbors()
+    own = np.arange(len(vectors))[:, None]  # UMAP counts a sample as its own first neighbour
+    nearest, away = np.hstack([own, nearest]), np.hstack([np.zeros_like(own), away]).astype(np.float32)
     with warnings.catch_warnings():
         # numba and umap warn about their own compilation and optional parts; none of it is for our users
         warnings.simplefilter("ignore")
         from umap.umap_ import fuzzy_simplicial_set
 
+        keep_compiled()
         graph, _, _, distances = fuzzy_simplicial_set(
-            np.asarray(vectors, dtype=np.float32), k, state, "euclidean", return_dists=True
+            vectors, k, state, "euclidean", knn_indices=nearest, knn_dists=away, return_dists=True
         )
     membership = graph.tocsr()
     squared = distances.tocsr().astype(np.float64).power(2)
