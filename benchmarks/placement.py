@@ -245,16 +245,19 @@ PAGE = """# Placing a sample on the map
 A user's transcriptome is no part of the map. Where it is shown is decided from its nearest samples; this page compares ways to
 do that on series held out whole: graph, clusters and map are made without them, then each of their samples is placed.
 
-`{command}`
+`{command}`, model `{model}`.
+
+The packaged model was made with these studies. All ways of placing meet the same vectors, so they may be compared; how well
+studies are found that a model has not seen is in [measurements-model.md](measurements-model.md).
 
 {table}
 
 {conclusion}"""
 CONCLUSION = """\
-The program takes the mean of the nearest samples in the majority cluster. UMAP's transform keeps a little more of a sample's
-nearest samples around it, and brings it no surer to its own tissue. It draws random numbers for all samples of a table together,
-so a place would depend on the other samples of the table, and it would load and compile UMAP inside the service: not worth it.
-Without the majority cluster the mean falls between clusters.
+The program takes the mean of the nearest samples in the majority cluster. UMAP's transform keeps more of a sample's nearest
+samples around it in some large series and about as much in the mean over series, and brings it no surer to its own tissue. It
+draws random numbers for all samples of a table together, so a place would depend on the other samples of the table, and it would
+load and compile UMAP inside the service: not worth it. Without the majority cluster the mean falls between clusters.
 """
 
 
@@ -266,8 +269,11 @@ def main() -> None:
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--out", type=Path, default=None)
     args = parser.parse_args()
-    table = measure(Release.open(Home(args.home), args.release), n_folds=args.folds)
-    page = PAGE.format(command="python -m benchmarks.placement --home HOME", table=table, conclusion=CONCLUSION)
+    release = Release.open(Home(args.home), args.release)
+    page = PAGE.format(
+        command="python -m benchmarks.placement --home HOME", model=release.manifest.model_hash[:12],
+        table=measure(release, n_folds=args.folds), conclusion=CONCLUSION,
+    )  # fmt: skip
     if args.out is None:
         print(page)
     else:
