@@ -135,7 +135,7 @@ def gene_bars(
     return figure.update_layout(
         height=26 + 19 * len(drawn), margin={"l": 0, "r": 8, "t": 2, "b": 22}, showlegend=False, dragmode=False,
         hoverlabel={"align": "left"}, paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", bargap=0.2,
-        xaxis={"zeroline": True, "zerolinecolor": GREY[theme], "showgrid": False, "tickformat": "+.3f", "nticks": 4,
+        xaxis={"zeroline": True, "zerolinecolor": GREY[theme], "showgrid": False, "tickformat": "+.1~g", "nticks": 5,
                "tickfont": {"size": 10}, "fixedrange": True},
         yaxis={"tickvals": list(range(len(drawn))), "ticktext": names, "showgrid": False, "fixedrange": True,
                "tickfont": {"size": 11, "color": INK[theme]}, "automargin": True},

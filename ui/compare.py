@@ -73,13 +73,16 @@ def _shared(
         names[1] += " (2)"
     rows = shared_rows(answers, names)
     counts = [len(answer["hits"]) for answer in answers]
+    many = "sample is" if len(rows) == 1 else "samples are"
     st.html(
-        f'<p class="ga-verdict"><b>{len(rows)}</b> samples are among the {counts[0]} nearest of <b>{markup(names[0])}</b> and '
+        f'<p class="ga-verdict"><b>{len(rows)}</b> {many} among the {counts[0]} nearest of <b>{markup(names[0])}</b> and '
         f"the {counts[1]} nearest of <b>{markup(names[1])}</b>.</p>"
     )
     if not rows:
         return
-    with st.expander(f"The {len(rows)} shared samples", icon=":material/join_inner:"):
+    with st.expander(
+        "The shared sample" if len(rows) == 1 else f"The {len(rows)} shared samples", icon=":material/join_inner:"
+    ):
         st.dataframe(rows, hide_index=True, key="shared", height=min(38 + 35 * len(rows), 318))
         options = {
             str(row["Sample"]): f"{row['Sample']} · {shorten(str(row['Description']), limit=60)}" for row in rows

@@ -107,8 +107,8 @@ def cells_sentence(cells: Sequence[Mapping[str, Any]]) -> str:
         said = f"Significant in {len(claimed)} of {len(cells)} clusters (q < .05, the choice of this term paid for)."
     elif alone:
         said = (
-            f"Had you asked about this term alone, {len(alone)} of {len(cells)} clusters would have q < .05; as one of the terms "
-            "of this scan it does not stand out."
+            f"Had you asked about this term alone, {len(alone)} of {len(cells)} clusters would have q < .05; with the choice of "
+            "this term paid for, none has."
         )
     else:
         said = "Significant in no cluster, not even for a question about this term alone."
