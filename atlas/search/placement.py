@@ -25,8 +25,8 @@ class Place:
 def place(rows: np.ndarray, *, x: np.ndarray, y: np.ndarray, cluster: np.ndarray) -> Place:
     """Return the mean place of those nearest samples that lie in the cluster most of them belong to.
 
-    A mean over all of them can fall between two clusters, where nothing lies. UMAP's transform keeps a little more of the
-    nearest samples around where series are held out whole, at a price: see ``docs/measurements-placement.md``.
+    A mean over all of them can fall between two clusters, where nothing lies. UMAP's transform may keep a little more of the
+    nearest samples around where series are held out whole (no sure gain), at a price: see ``docs/measurements-placement.md``.
 
     Parameters
     ----------
