@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -39,6 +38,7 @@ SHOWN = (
     "transcriptome_to_text_AUC",
 )  # fmt: skip
 BOTH = ("corpus", "genesets")
+BY_HAND = "<!-- by hand -->"
 
 
 @dataclass(frozen=True)
@@ -254,10 +254,11 @@ def interval(values: Sequence[float]) -> str:
     return f"{mean:.3f}" if len(values) < 2 else f"{mean:.3f} ({min(values):.3f}-{max(values):.3f})"
 
 
-def page(found: Sequence[tuple[Arm, list[dict[str, float]], float]], arguments: argparse.Namespace) -> str:
-    """Return the page as markdown."""
+def page(found: Sequence[tuple[Arm, list[dict[str, float]]]], arguments: argparse.Namespace) -> str:
+    """Return the page as markdown, as far as it is written by the program."""
     pools = [int(one["n"]) for one in found[0][1]]
     steps, batch, seeds = arguments.steps, arguments.batch, arguments.seeds
+    arms = "".join(f' "{part}"' for part in arguments.arms or ())
     lines = [
         "# Ablations\n",
         f"What each part of training is worth. One small run an arm and fold: {steps} steps of {batch} pairs, from the closed "
@@ -265,18 +266,25 @@ def page(found: Sequence[tuple[Arm, list[dict[str, float]], float]], arguments: 
         f"{' and '.join(map(str, pools))} held-out samples with distinct captions. Chance: R@1 "
         f"{np.mean([1 / n for n in pools]):.3f}, R@10 {np.mean([10 / n for n in pools]):.3f}, AUC .5. Mean over {seeds} folds, "
         "in brackets the lowest and the highest.\n",
-        f"`python -m benchmarks.ablations --data DATA --measured DIR --steps {steps} --batch {batch} --seeds {seeds}`\n",
-        "| | " + " | ".join(name.replace("transcriptome", "sample").replace("_", " ") for name in SHOWN) + " | s |",
-        "|---|" + "---|" * (len(SHOWN) + 1),
+        f"`python -m benchmarks.ablations --data DATA --measured DIR --steps {steps} --batch {batch} --seeds {seeds}"
+        f"{f' --arms{arms}' if arms else ''}`\n",
+        "| | " + " | ".join(name.replace("transcriptome", "sample").replace("_", " ") for name in SHOWN) + " |",
+        "|---|" + "---|" * len(SHOWN),
     ]
     group = ""
-    for arm, figures, seconds in found:
+    for arm, figures in found:
         if arm.group != group:
             group = arm.group
-            lines.append(f"| **{group}** |" + " |" * (len(SHOWN) + 1))
+            lines.append(f"| **{group}** |" + " |" * len(SHOWN))
         cells = (interval([one[name] for one in figures]) for name in SHOWN)
-        lines.append(f"| {arm.name} | " + " | ".join(cells) + f" | {seconds:.0f} |")
+        lines.append(f"| {arm.name} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def write(out: Path, text: str) -> None:
+    """Write the page; what stands below the line :data:`BY_HAND` is kept."""
+    below = out.read_text(encoding="utf-8").partition(BY_HAND)[1:] if out.is_file() else ("", "")
+    out.write_text(text + ("\n" + "".join(below) if below[0] else ""), encoding="utf-8")
 
 
 def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -301,23 +309,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logger.setLevel(logging.INFO)
     folds = [open_fold(arguments, seed=seed) for seed in range(1, arguments.seeds + 1)]
-    found: list[tuple[Arm, list[dict[str, float]], float]] = []
+    found: list[tuple[Arm, list[dict[str, float]]]] = []
     text = ""
     with TemporaryDirectory() as features:
         for arm in ARMS:
             if arguments.arms and not any(part in arm.name for part in arguments.arms):
                 continue
-            started, figures = time.monotonic(), []
+            figures = []
             for fold in folds:
                 with TemporaryDirectory() as work:
                     figures.append(run_arm(fold, arm, work=Path(work), features=Path(features)))
                 logger.info(
                     "%s, fold %d: %s", arm.name, fold.seed, {name: round(figures[-1][name], 3) for name in SHOWN}
                 )
-            found.append((arm, figures, (time.monotonic() - started) / len(folds)))
+            found.append((arm, figures))
             text = page(found, arguments)
             if arguments.out is not None:  # after each arm: a grid that is stopped leaves what it has
-                arguments.out.write_text(text, encoding="utf-8")
+                write(arguments.out, text)
     if arguments.out is None:
         print(text)
     return 0
