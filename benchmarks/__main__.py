@@ -21,7 +21,8 @@ INTRODUCTION = """# Measurements
 
 Each table names the command that makes it; all of this page: `make bench ARGS="--data DATA"`. Timings inform, they are of one
 machine at one time: {machine}. Phrases against curated labels have [a page of their own](measurements-phrases.md), and so have
-[places on the map](measurements-placement.md); [disease scans](measurements-scans.md) and
+[places on the map](measurements-placement.md) and [the speed of embedding](measurements-speed.md);
+[disease scans](measurements-scans.md) and
 [the service](measurements-api.md) are measured over a home at hand, each by the command its page names.
 
 `DATA` is a folder with `corpora/counts.h5` and `corpora/tpm.h5` (2,399 real samples of 68 series, ARCHS4 layout).
