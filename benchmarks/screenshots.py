@@ -149,7 +149,7 @@ def smaller(picture: bytes) -> bytes:
 
     out = BytesIO()
     whole = Image.open(BytesIO(picture)).convert("RGB")
-    flat = whole.quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    flat = whole.quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE, kmeans=3, dither=Image.Dither.NONE)
     flat.save(out, format="PNG", optimize=True)
     return out.getvalue()
 
