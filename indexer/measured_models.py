@@ -15,6 +15,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from atlas.errors import AtlasError
 from indexer.training.data import DataOptions, DataSpec, open_sources
 from indexer.training.hold_out import split_rows
 from indexer.training.job import Job
@@ -88,8 +89,11 @@ def main() -> None:
     parser.add_argument("--folds", type=int, default=5)
     asked = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    preset = load_preset(asked.preset, changes=asked.set)
-    measured_models(preset, [DataSpec.parse(text) for text in asked.data], out=asked.out, n_folds=asked.folds)
+    try:
+        preset = load_preset(asked.preset, changes=asked.set)
+        measured_models(preset, [DataSpec.parse(text) for text in asked.data], out=asked.out, n_folds=asked.folds)
+    except AtlasError as error:
+        parser.exit(2, f"{error.message}\n")
 
 
 if __name__ == "__main__":

@@ -69,6 +69,13 @@ _OF_TISSUE = (
     (re.compile(r"\b(small )?intestin\w*\b"), "intestinal"),
     (re.compile(r"\b(blood|pbmc|bone marrow|mononuclear)\b"), ""),  # blood is everywhere: it tells nothing of a cell
 )
+_NO_TISSUE = frozenset(
+    (
+        "unknown", "unspecified", "unassigned", "missing", "other", "others", "normal", "healthy", "control", "disease", "tumor",
+        "tumour", "cancer", "true", "false", "tissue", "cell", "cells", "culture", "cultured", "n/a", "not available",
+        "not applicable", "not collected", "not provided", "cell culture", "cultured cells", "cell line", "cell lines",
+    )
+)  # fmt: skip
 _STATES = frozenset("activated quiescent proliferating cycling immature mature resting reactive naive memory".split())
 _CELL_NOUN = re.compile(
     r"(cells?|\w+cytes?|\w*blasts?|\w*phages?|\w*phils?|\w*clasts?|\w*glia|\w*neurons?|platelets?|\w*keratocytes?|sperm\w*"
@@ -81,7 +88,9 @@ _GREEK = frozenset("alpha beta gamma delta epsilon".split())
 _ENUMERATED = re.compile(r"^(?:c(?:luster)?[ _-]?)?\d{1,3}(?:\s*[:._]\s*|\s+-\s+)(?=[A-Za-z])", re.IGNORECASE)
 _NUMBERED_BY_NAME = re.compile(r"\b(type|layer|class|line|stage|day|week|cluster|group) \d+$", re.IGNORECASE)
 _SUBTYPE_NUMBER = re.compile(r"(?<=[a-z]{3})[ _.-]+\d{1,2}$")
-_MARKER = re.compile(r"(?<![\w-])([A-Z][A-Za-z]*\d*[A-Z0-9a-z]*?)(hi|high|lo|low)?([+−]|-(?![\w]))")
+_MARKER = re.compile(
+    r"(?<![\w-])([A-Z]{1,3}-\d+|(?:[A-Za-z]{1,3}-)?[A-Z][A-Za-z0-9]*?)(hi|high|lo|low)?(\++|−|-(?!\w))"
+)
 _LISTED_MARKER = re.compile(r"(?<=[+-])/(CD\d+\w*)(?![\w+-])")  # CD4+/CD25 T: both are meant
 _MARKER_T = re.compile(r"\b(CD[48])(?: (?=(?:[\w-]+ )*T\b))")
 _CD4_OR_CD8 = re.compile(r"\bCD[48]-positive\b", re.IGNORECASE)
@@ -206,11 +215,11 @@ def join_hierarchy(text: str) -> str:
 def _markers(text: str, _: CellOntology) -> str:
     """``CD14+`` -> ``CD14-positive``, ``CD25-`` -> ``CD25-negative``, ``CD4 T`` -> ``CD4-positive T``."""
     parted = _LISTED_MARKER.sub(r" \1+", text)
-    parted = re.sub(r"([+-])/(?=[A-Z])", r"\1 ", parted)
+    parted = re.sub(r"([+-])(?:/(?=[A-Z])|(?=CD\d+[A-Za-z]*[+-]))", r"\1 ", parted)
 
     def spell(match: re.Match[str]) -> str:
         marker, level, sign = match.groups()
-        low = sign != "+"
+        low = sign[0] != "+"
         amount = {"hi": "-high", "high": "-high", "lo": "-low", "low": "-low"}.get(level or "")
         return f"{marker}{amount or ('-negative' if low else '-positive')} "
 
@@ -297,6 +306,8 @@ def _in_tissue(text: str, ontology: CellOntology, *, tissue: str | None) -> str:
 
 def _tissue_word(tissue: str | None) -> str:
     lowered = (tissue or "").strip().lower()
+    if lowered in _NO_TISSUE:
+        return ""
     for pattern, word in _OF_TISSUE:
         if pattern.search(lowered):
             return word

@@ -17,18 +17,32 @@ import numpy as np
 from atlas.expression.genes import GeneMap
 from atlas.model.joint import JointModel
 
-# Names that mean several genes, one of two that share it, or an isoform, which the expression of a gene cannot tell.
+# Names in use that mean several genes, one of several that share the name, or an isoform, which the expression of a gene
+# cannot tell.
 SEVERAL = MappingProxyType(
     {
+        "C-KIT": ("KIT",),
         "CD3": ("CD3D", "CD3E", "CD3G"),
         "CD8": ("CD8A", "CD8B"),
+        "CD8ALPHA": ("CD8A",),
+        "CD11B": ("ITGAM",),
+        "CD11C": ("ITGAX",),
         "CD16": ("FCGR3A",),
+        "CD20": ("MS4A1",),
+        "CD25": ("IL2RA",),
         "CD45RA": (),
         "CD45RO": (),
+        "CD105": ("ENG",),
         "HLA-DR": ("HLA-DRA", "HLA-DRB1"),
+        "KI67": ("MKI67",),
+        "KI-67": ("MKI67",),
+        "PD1": ("PDCD1",),
+        "PD-1": ("PDCD1",),
+        "TIM-3": ("HAVCR2",),
     }
 )
-_SIGNED = re.compile(r"(?<![\w-])([A-Z][\w-]*?)-(positive|high|negative)(?![\w-])")
+_SIGNED = re.compile(r"(?<![\w-])([A-Za-z][\w-]+?)-(positive|high|negative)(?![\w-])")
+_SHORTEST_SYNONYM = 3
 _TINY = 1e-12
 
 
@@ -59,10 +73,15 @@ def markers_of(text: str, genes: GeneMap) -> tuple[Marker, ...]:
     found = []
     for name, said in _SIGNED.findall(text):
         rows = genes.rows_of(SEVERAL.get(name.upper(), (name,)), organism="human")
-        known = tuple(int(row) for row in rows if row >= 0)
+        known = tuple(int(row) for row in rows if row >= 0 and _is_name(name, genes.symbols[row]))
         if known:
             found.append(Marker(name, known, -1 if said == "negative" else 1))
     return tuple(found)
+
+
+def _is_name(name: str, symbol: str) -> bool:
+    """Whether a name of two letters is the gene's symbol: of synonyms so short most mean something else (``MS``, ``ER``)."""
+    return len(name) >= _SHORTEST_SYNONYM or name.upper() == symbol.upper()
 
 
 def marker_directions(texts: Sequence[str], model: JointModel) -> np.ndarray:

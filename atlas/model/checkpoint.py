@@ -82,7 +82,7 @@ class ModelParts:
             ensembl_ids=tuple(columns["ensembl_id"]),
             symbols=tuple(columns["symbol"]),
             organisms=tuple(columns["organism"]),
-            synonyms=tuple(tuple(names) for names in columns["synonyms"]),
+            synonyms=tuple(tuple(names or ()) for names in columns["synonyms"]),
         )
 
     def with_statistics(self, statistics: GeneStatistics, record: StatisticsRecord) -> ModelParts:

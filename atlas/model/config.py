@@ -22,7 +22,7 @@ _Sha256 = Annotated[str, Field(min_length=64, max_length=64)]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class CentreHead(_Strict):
@@ -261,6 +261,10 @@ def _read_json(path: Path) -> Any:
         ) from error
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ArtifactError(f"{path} is not JSON: {error}. Restore the model folder.", kind="corrupt") from error
+    except OSError as error:
+        raise ArtifactError(
+            f"{path} cannot be read: {error.strerror}. Restore the model folder.", kind="corrupt"
+        ) from error
 
 
 def _advice(version: object) -> str:

@@ -178,8 +178,9 @@ def refuse_leaks(report: LeakageReport) -> None:
     )
     sets = sorted({leak.evaluation_set for leak in report.leaks})
     raise InputError(
-        f"Training and evaluation share {len(report.leaks):,} rows, people or accessions with {', '.join(sets)}: {shown}. "
-        "Exclude their series from training, or leave the evaluation set out.",
+        f"{len({(leak.source, leak.item_id) for leak in report.leaks}):,} items of training share expression, people, "
+        f"accessions or barcodes with {', '.join(sets)}: {shown}. Exclude their series (--exclude-series), leave that source of "
+        "data out, or do not measure on the set.",
         details={"evaluation_sets": sets, "items": [leak.item_id for leak in report.leaks[:_NAMED]]},
     )
 

@@ -170,7 +170,7 @@ def test_data_that_share_a_row_with_what_will_be_measured_on_are_refused_before_
         "--text-tower", str(encoder), "--transcriptome", str(base), "--device", "cpu", "--set", "closed_form=null",
         "--set", "text.max_tokens=32", "--set", "batch.size=8", "--check-against", str(clean),
     ]  # fmt: skip
-    with pytest.raises(InputError, match="share 1 rows.* with leaky: GSM6 of corpus"):
+    with pytest.raises(InputError, match="1 items of training share .* with leaky: GSM6 of corpus"):
         CliRunner().invoke(app, [*command, "--check-against", str(leaky)], catch_exceptions=False)
     assert not (tmp_path / "out").exists()
     result = CliRunner().invoke(app, command, catch_exceptions=False)

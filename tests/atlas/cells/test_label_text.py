@@ -24,6 +24,11 @@ def cleaned(label: str, tissue: str | None = None) -> str:
         ("CD4+/CD25 T Reg", "CD4-positive CD25-positive regulatory T cell"),
         ("CD56bright NK", "CD56bright natural killer cell"),
         ("CD11bhi+ macrophages", "CD11b-high macrophage"),
+        ("CD14++CD16- Mono", "CD14-positive CD16-negative monocyte"),
+        ("CD3-CD56+ NK", "CD3-negative CD56-positive natural killer cell"),
+        ("HLA-DR+ B", "HLA-DR-positive B cell"),
+        ("PD-1+ CD8 T", "PD-1-positive CD8-positive T cell"),
+        ("IL-17+ T", "IL-17-positive T cell"),
         ("B", "B cell"),
         ("DC", "dendritic cell"),
         ("Platelets", "platelet"),
@@ -106,6 +111,11 @@ def test_clean_labels_are_a_fixed_point() -> None:
     labels = ["CD14+ Mono", "Naive_CD4_T", "B", "alpha", "Platelets", "NK", "CD34+", "Artery - Tibial", "immune_other"]
     once = [row.cleaned for row in clean_labels(labels, tissue="islet")]
     assert [row.cleaned for row in clean_labels(once, tissue="islet")] == once
+
+
+@pytest.mark.parametrize("word", ["unknown", "Normal", "n/a", "not available", "True", "cell culture", "42", " "])
+def test_a_tissue_that_is_none_is_not_put_before_a_cell(word: str) -> None:
+    assert cleaned("alpha", tissue=word) == "alpha cell"
 
 
 @pytest.mark.parametrize("label", ["", "   ", "x" * 501])

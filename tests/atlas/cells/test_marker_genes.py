@@ -16,10 +16,10 @@ from atlas.model.joint import JointModel
 from atlas.model.text_tower import TEXT_TOWERS
 
 GENES = GeneMap(
-    ensembl_ids=tuple(f"ENSG{i:011d}" for i in range(6)),
-    symbols=("CD14", "FCGR3A", "FCGR3B", "CD8A", "CD8B", "NCAM1"),
-    organisms=("human",) * 6,
-    synonyms=((), ("CD16",), ("CD16",), (), (), ("CD56",)),
+    ensembl_ids=tuple(f"ENSG{i:011d}" for i in range(10)),
+    symbols=("CD14", "FCGR3A", "FCGR3B", "CD8A", "CD8B", "NCAM1", "IL2RA", "PDCD1", "KIT", "MTR"),
+    organisms=("human",) * 10,
+    synonyms=((), ("CD16",), ("CD16",), (), (), ("CD56",), (), (), (), ("MS",)),
 )
 
 
@@ -41,6 +41,13 @@ def named(label: str) -> list[tuple[str, tuple[int, ...], int]]:
         ("CD56+ NK", [("CD56", (5,), 1)]),  # by a synonym
         ("CD56lo+ NK", []),  # little is neither there nor not
         ("CD4+/CD45RA+ naive T", []),  # an isoform; and CD4 is no gene of this map
+        ("CD14++CD16- Mono", [("CD14", (0,), 1), ("CD16", (1,), -1)]),
+        ("CD3-CD56+ NK", [("CD56", (5,), 1)]),
+        ("CD25- naive T", [("CD25", (6,), -1)]),  # a name that two genes carry, and one of them is meant
+        ("PD-1+ T", [("PD-1", (7,), 1)]),
+        ("Kit+ progenitor", [("kit", (8,), 1)]),
+        ("MS-positive donor", []),  # two letters that are a gene's synonym mean something else
+        ("T-high asthma", []),
         ("HIV-positive donor", []),  # no gene
         ("monocyte", []),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -192,6 +193,24 @@ def test_templates_hold_the_blank_once(folder: Path, templates: list[str]) -> No
     damage_config(folder, text=text | {"templates": templates})
     with pytest.raises(ArtifactError, match="templates"):
         read_model(folder)
+
+
+def test_config_that_is_a_folder_is_corrupt(folder: Path) -> None:
+    (folder / "config.json").unlink()
+    (folder / "config.json").mkdir()
+    with pytest.raises(ArtifactError, match="cannot be read") as caught:
+        read_model(folder)
+    assert caught.value.kind == "corrupt"
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
+def test_config_with_a_number_that_is_none_is_corrupt(folder: Path, number: str) -> None:
+    path = folder / "config.json"
+    path.write_text(re.sub(r'"logit_scale": [^,]+', f'"logit_scale": {number}', path.read_text()))
+    assert number in path.read_text()
+    with pytest.raises(ArtifactError, match="logit_scale") as caught:
+        read_model(folder)
+    assert caught.value.kind == "corrupt"
 
 
 def test_config_that_is_no_json_is_corrupt(folder: Path) -> None:
