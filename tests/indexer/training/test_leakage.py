@@ -63,7 +63,7 @@ def test_leakage_a_planted_copy_is_found_whatever_its_unit(corpus: Path, tmp_pat
     path = write_cells(tmp_path / "planted.h5ad", values, genes=genes, obs={"cell_type": ["x"] * 4})
     report = find_leaks([CorpusSource([corpus], genes=GENES)], [read_evaluation_set(path, GENES)])
     assert [(leak.kind, leak.item_id, leak.row_id) for leak in report.leaks] == [("expression", "GSM3", "cell2")]
-    with pytest.raises(InputError, match="1 items of training share expression, people, accessions or barcodes with planted: GSM3 of corpus = cell2"):
+    with pytest.raises(InputError, match="1 items of training share .* with planted: GSM3 of corpus = cell2"):
         refuse_leaks(report)
 
 
