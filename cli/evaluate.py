@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from atlas.errors import ConfigError, ResourceError
+from atlas.drafts import draft_of
+from atlas.errors import ConfigError
 from cli import cell_options as cells
 from cli import options
 from cli.output import print_json, print_table, print_text, say
@@ -265,12 +264,5 @@ def write_whole(path: Path, text: str) -> None:
     ResourceError
         If it cannot be written.
     """
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with draft_of(path) as draft:
         draft.write_text(text, encoding="utf-8")
-        os.replace(draft, path)
-    except OSError as error:
-        raise ResourceError(f"{path} cannot be written: {error.strerror}.") from error
-    finally:
-        with suppress(OSError):  # of a read-only folder, where there is no draft either
-            draft.unlink(missing_ok=True)
