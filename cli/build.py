@@ -18,10 +18,16 @@ app = typer.Typer()
 
 @app.command()
 def build(
-    counts: Annotated[list[Path], typer.Option("--counts", help="ARCHS4 HDF5, h5ad or CSV/TSV; repeatable.")],
     name: Annotated[str, typer.Option("--name", help="Name of the release.")],
+    counts: Annotated[
+        list[Path] | None, typer.Option("--counts", help="ARCHS4 HDF5, h5ad or CSV/TSV; repeatable.")
+    ] = None,
+    starter: Annotated[
+        Path | None,
+        typer.Option("--starter", help="Folder of samples that are embedded already, with their vectors and model."),
+    ] = None,
     home: options.Home = None,
-    model_dir: Annotated[Path | None, typer.Option("--model", help="Model folder (default: the packaged one).")] = None,
+    model_dir: Annotated[Path | None, typer.Option("--model", help="Model folder (default: the starter's, or the packaged one).")] = None,
     unit: Annotated[str | None, typer.Option(help="counts, tpm, fpkm or log2, where files do not say.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Keep the first N samples.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of clusters, map and calibration.")] = 0,
@@ -42,7 +48,7 @@ def build(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would run and why, then stop.")] = False,
     as_json: options.Json = False,
 ) -> None:
-    """Build a release from expression files and publish it. Run the same command again to resume.
+    """Build a release from expression files, or embedded samples, and publish it. Run the same command again to resume.
 
     Example: geo-atlas build --counts human_gene_v2.6.h5 --name 2026-11
     """
@@ -53,13 +59,17 @@ def build(
 
     if unit is not None and unit not in list(Unit):
         raise ConfigError(f"--unit {unit}: expected one of {', '.join(Unit)}.")
+    if not counts and starter is None:
+        raise ConfigError("There is nothing to build from. Give --counts FILE, or --starter DIR.")
+    starts_with = resource_path("starter") if starter is None else starter
     settings = load_settings(home=home)
     request = BuildRequest(
         name=name,
         home=settings.home_path,
-        model_dir=(model_dir or resource_path("starter/model")).absolute(),
+        model_dir=(model_dir or starts_with / "model").absolute(),
         settings=settings,
-        counts=tuple(path.absolute() for path in counts),
+        counts=tuple(path.absolute() for path in counts or ()),
+        starter=None if starter is None else starter.absolute(),
         unit=unit,
         limit=limit,
         seed=seed,
