@@ -50,7 +50,10 @@ class FacetCounts:
 
 @dataclass(frozen=True)
 class SampleRecord:
-    """One sample as its source describes it, with its place in the atlas."""
+    """One sample as its source describes it, with its place in the atlas.
+
+    ``date`` is that of its deposition, ``YYYY-MM-DD`` or ``YYYY-MM``; ``None`` where the source states none.
+    """
 
     accession: str
     id_kind: str
@@ -70,6 +73,7 @@ class SampleRecord:
     cluster_label: str | None
     x: float | None
     y: float | None
+    date: str | None = None
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ def sample_table(
             "x": float(i),
             "y": 0.0,
             "caption": "",
+            "date": "",
             **one,
         }
         for i, one in enumerate(samples)
@@ -46,6 +47,7 @@ def sample_table(
                 "series_ids": column("series_ids", pa.list_(pa.string())),
                 **{name: column(name, pa.string()) for name in _TEXTS},
                 "n_genes_detected": column("n_genes_detected", pa.int32()),
+                "date": column("date", pa.string()),
             }
         ),
         "landscape.parquet": pa.table(

@@ -97,6 +97,7 @@ class Sample(TypedDict):
     cluster_label: str | None
     x: float | None
     y: float | None
+    date: str | None
 
 
 class Hit(TypedDict):

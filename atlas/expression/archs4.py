@@ -23,6 +23,7 @@ import pyarrow as pa
 from atlas.accessions import id_kind
 from atlas.errors import InputError
 from atlas.expression import hdf5
+from atlas.expression.dates import iso_dates
 from atlas.expression.matrix import ExpressionMatrix
 from atlas.expression.source import BLOCK_BYTES, SAMPLE_SCHEMA, SERIES_SCHEMA, Block, check_rows, settle_units
 from atlas.expression.units import Unit, parse_unit
@@ -83,6 +84,7 @@ class Archs4Source(hdf5.Hdf5Samples):
                 "organism": self._field("organism_ch1"),
                 "molecule": self._field("molecule_ch1"),
                 "platform": self._field("platform_id"),
+                "date": iso_dates(self._field("submission_date")),
                 "unit": pa.array([None if unit is None else unit.value for unit in self._units], pa.string()),
                 "singlecell_probability": single,
                 "source_row": pa.array(np.arange(n, dtype=np.int32)),

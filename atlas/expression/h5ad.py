@@ -103,6 +103,7 @@ class H5adSource(hdf5.Hdf5Samples):
             "id_kind": [id_kind(name) for name in self.sample_ids],
             "series_ids": [[part for part in text.replace(",", " ").split() if part] for text in series],
             **fields,
+            "date": [""] * n,
             "unit": [None if self._unit is None else self._unit.value] * n,
             "singlecell_probability": [None] * n,
             "source_row": np.arange(n, dtype=np.int32),

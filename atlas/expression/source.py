@@ -29,6 +29,7 @@ SAMPLE_SCHEMA = pa.schema(
         ("organism", pa.string()),
         ("molecule", pa.string()),
         ("platform", pa.string()),
+        ("date", pa.string()),  # of deposition: "YYYY-MM-DD" or "YYYY-MM", empty where not stated
         ("unit", pa.string()),  # null: undeclared
         ("singlecell_probability", pa.float64()),  # null: not stated
         ("source_row", pa.int32()),

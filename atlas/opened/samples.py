@@ -37,6 +37,7 @@ _SHOWN = (
     "caption",
     "unit",
     "n_genes_detected",
+    "date",
 )
 
 
@@ -56,6 +57,8 @@ class SampleTable:
         for name, table in (("landscape.parquet", landscape), ("captions.parquet", captions)):
             if not table["sample_id"].equals(samples["sample_id"]):
                 raise ArtifactError(f"{name} and samples.parquet list other samples or another order.", kind="corrupt")
+        if "date" not in samples.column_names:  # releases built before dates were kept
+            samples = samples.append_column("date", pa.nulls(len(samples), pa.string()))
         series = release.table("series.parquet", columns=["series_id", "title", "n_samples"]).to_pydict()
         self.series_titles: dict[str, str] = dict(zip(series["series_id"], series["title"], strict=True))
         self.series_sizes: dict[str, int] = dict(zip(series["series_id"], series["n_samples"], strict=True))
@@ -184,6 +187,7 @@ class SampleTable:
             cluster_label=self.names.label(cluster) or None,
             x=x,
             y=y,
+            date=raw["date"] or None,
         )
 
     @cached_property

@@ -60,6 +60,8 @@ def read_starter(folder: Path) -> Starter:
             f"The starter {folder} has {samples.num_rows:,} samples but vectors of shape {vectors.shape}.",
             kind="corrupt",
         )
+    if "date" not in samples.column_names:  # starters written before dates were kept
+        samples = samples.append_column("date", pa.array([""] * samples.num_rows, pa.string()))
     return Starter(samples, series, vectors, _gene_weights(folder / "gene_weights.npy", n=samples.num_rows))
 
 

@@ -41,6 +41,7 @@ SAMPLES = pa.schema(
         ("organism", pa.string()),
         ("molecule", pa.string()),
         ("tissue", pa.string()),
+        ("date", pa.string()),  # of deposition: "YYYY-MM-DD" or "YYYY-MM", empty where not known
         ("unit", pa.string()),
         ("source_file", pa.int16()),
         ("source_row", pa.int32()),
@@ -90,7 +91,7 @@ class IngestSamples:
     """Read, check and number the samples; see the module."""
 
     name = "ingest_samples"
-    version = 1
+    version = 2
     inputs: tuple[str, ...] = ()
     outputs = ("samples.parquet", "series.parquet", "dropped.parquet")
 

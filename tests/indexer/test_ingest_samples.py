@@ -275,6 +275,15 @@ def test_starter_samples_come_after_the_counts_as_they_are(tmp_path: Path) -> No
     assert build.column("total")[2:] == pq.read_table(starter / "samples.parquet")["total"].to_pylist()
 
 
+def test_dates_of_deposition_are_kept_and_a_starter_without_them_is_taken(tmp_path: Path) -> None:
+    starter = make_starter(tmp_path, first=50)
+    old = pq.read_table(starter / "samples.parquet").drop_columns("date")
+    pq.write_table(old, starter / "samples.parquet")
+    build = Build(tmp_path, "x", [corpus(tmp_path, n=2, submission_date=["Oct 31 2013", ""])], starter=starter)
+    build.run()
+    assert build.column("date") == ["2013-10-31", "", "", "", ""]
+
+
 def test_starter_alone_needs_no_counts(tmp_path: Path) -> None:
     build = Build(tmp_path, "x", [], starter=make_starter(tmp_path))
     build.request = replace(build.request, model_dir=tmp_path / "none")

@@ -87,6 +87,7 @@ def test_sample_table_has_the_fields_in_source_order(tmp_path: Path, reads_field
         "series_id": ["GSE145668,GSE145669", "GSE1", ""],
         "singlecellprobability": [0.1, 0.9, 0.5],
         "platform_id": ["GPL1", "GPL1", "GPL2"],
+        "submission_date": ["Oct 31 2013", "", "May 2 2020"],
         reads_field: [1.0, 2.0, 3.0],
     }
     with open_source(write_archs4(tmp_path / "a.h5", counts(7, 3), samples=samples)) as source:
@@ -96,6 +97,7 @@ def test_sample_table_has_the_fields_in_source_order(tmp_path: Path, reads_field
     assert table["series_ids"].to_pylist() == [["GSE145668", "GSE145669"], ["GSE1"], []]
     assert table["singlecell_probability"].to_pylist() == [0.1, 0.9, 0.5]
     assert table["platform"].to_pylist() == ["GPL1", "GPL1", "GPL2"]
+    assert table["date"].to_pylist() == ["2013-10-31", "", "2020-05-02"]
     assert table["unit"].to_pylist() == [None, None, None]
     assert table["source_row"].to_pylist() == [0, 1, 2]
 

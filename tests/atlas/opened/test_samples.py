@@ -67,3 +67,8 @@ def test_edited_label_is_shown_until_it_is_taken_back() -> None:
     assert list(table.names.edits) == [1]
     table.names.relabel({})
     assert table.record(1).cluster_label == "label 1"
+
+
+def test_the_date_of_deposition_is_shown_where_the_source_states_one() -> None:
+    table = sample_table([{"date": "2013-10-31"}, {}])
+    assert [one.date for one in table.records([0, 1])] == ["2013-10-31", None]
