@@ -39,7 +39,8 @@ def make_release(folder: Path, rows: Sequence[tuple[str, str, list[str]]] = ROWS
         **text, "row": range(n), "sample_id": [r[0] for r in rows],
         "id_kind": [r[1] for r in rows], "series_ids": [r[2] for r in rows],
         "organism": ["Homo sapiens"] * n, "molecule": ["RNA"] * n, "unit": ["counts"] * n, "source_file": [1] * n,
-        "date": ["2013-10"] * n, "source_row": range(100, 100 + n), "n_genes_measured": [9] * n, "n_genes_detected": [8] * n, "total": [7.0] * n,
+        "date": ["2013-10"] * n,
+        "source_row": range(100, 100 + n), "n_genes_measured": [9] * n, "n_genes_detected": [8] * n, "total": [7.0] * n,
     }  # fmt: skip
     pq.write_table(
         pa.table({name: columns[name] for name in SAMPLES.names}, schema=SAMPLES), folder / "samples.parquet"
