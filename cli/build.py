@@ -27,7 +27,9 @@ def build(
         typer.Option("--starter", help="Folder of samples that are embedded already, with their vectors and model."),
     ] = None,
     home: options.Home = None,
-    model_dir: Annotated[Path | None, typer.Option("--model", help="Model folder (default: the starter's, or the packaged one).")] = None,
+    model_dir: Annotated[
+        Path | None, typer.Option("--model", help="Model folder (default: the starter's, or the packaged one).")
+    ] = None,
     unit: Annotated[str | None, typer.Option(help="counts, tpm, fpkm or log2, where files do not say.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Keep the first N samples.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of clusters, map and calibration.")] = 0,
