@@ -34,6 +34,11 @@ class Settings(BaseSettings):
         120.0, gt=0, le=86_400, description="Longest wait for the embedded server to start or recover, seconds."
     )
 
+    search_engine: Literal["faiss", "milvus"] = Field("faiss", description="Engine that finds samples: faiss or milvus.")
+    milvus_uri: str | None = Field(None, description="Address of Milvus, e.g. http://localhost:19530.")
+    milvus_token: SecretStr | None = Field(None, description="Token for Milvus, user:password or a key; empty: none.")
+    milvus_timeout_s: float = Field(10.0, gt=0, le=3_600, description="Longest wait for one answer of Milvus, seconds.")
+
     max_k: int = Field(10_000, ge=1, le=100_000, description="Most hits one question may ask for.")
     query_max_chars: int = Field(2_000, ge=1, le=100_000, description="Longest phrase, characters.")
     upload_max_bytes: int = Field(64 * 2**20, ge=1, description="Largest upload, bytes as sent.")

@@ -1,4 +1,4 @@
-"""``geo-atlas release list|use|verify|remove`` and ``geo-atlas release load``."""
+"""``geo-atlas release list|use|verify|remove`` and ``geo-atlas release load|index``."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import Annotated
 
 import typer
 
-from atlas.errors import ArtifactError, AtlasError, NotFoundError
+from atlas.errors import ArtifactError, AtlasError, ConfigError, NotFoundError
 from atlas.manifest import read_manifest
 from atlas.release import Home, Release, release_folder
 from atlas.settings import load_settings
 from cli import options
-from cli.output import print_json, print_table, say
+from cli.output import RichProgress, print_json, print_table, say
 
 app = typer.Typer(no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="Name of the release.")]
@@ -113,3 +113,39 @@ def load(
     with open_database(settings) as database:
         counts = load_release(database, release.folder, release.name)
     say(f"{release.name} is loaded: {counts}")
+
+
+@app.command()
+def index(
+    name: Annotated[str | None, typer.Argument(help="Release (default: current).")] = None,
+    engine: Annotated[str, typer.Option("--engine", help="Where to: milvus.")] = "milvus",
+    uri: Annotated[str | None, typer.Option("--uri", help="Address of Milvus (default: GEO_ATLAS_MILVUS_URI).")] = None,
+    drop: Annotated[bool, typer.Option("--drop", help="Delete the release there instead.")] = False,
+    home: options.Home = None,
+) -> None:
+    """Move a release to a search engine that runs as a service. Run the same command again to resume.
+
+    Example: geo-atlas release index 2026-11 --engine milvus --uri http://localhost:19530
+    """
+    from atlas.vectors.engines import connect_milvus
+    from indexer.move_to_milvus import drop_release, move_release, release_phrases
+
+    if engine != "milvus":
+        raise ConfigError(f"--engine {engine}: expected milvus. The FAISS index is part of every release.")
+    settings = load_settings(home=home, milvus_uri=uri)
+    place = Home(settings.home_path)
+    connection = connect_milvus(settings)
+    try:
+        if drop:
+            gone = drop_release(place, name or place.current(), connection)
+            say("Its collection is deleted." if gone else "There was no such collection.")
+            return
+        release = Release.open(place, name)
+        phrases = release_phrases(release, place)
+        moved = move_release(place, release, connection, phrases=phrases, progress=RichProgress())
+    finally:
+        connection.close()
+    say(
+        f"{release.name} is in Milvus as {moved.collection}: {moved.n} samples, {moved.width} of {moved.dim} dimensions, "
+        f"recall {moved.lowest_recall:.4f} or better. Services search there with GEO_ATLAS_SEARCH_ENGINE=milvus."
+    )

@@ -13,7 +13,20 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("atlas", "indexer", "api", "ui", "cli")
-HEAVY = {"torch", "faiss", "transformers", "umap", "igraph", "leidenalg", "sklearn", "anndata", "streamlit", "openai"}
+HEAVY = {
+    "torch",
+    "faiss",
+    "transformers",
+    "umap",
+    "igraph",
+    "leidenalg",
+    "sklearn",
+    "anndata",
+    "streamlit",
+    "openai",
+    "pymilvus",
+    "ray",
+}
 LONGEST_FILE = 500
 
 

@@ -78,9 +78,12 @@ class Opened:
     @cached_property
     def index(self) -> VectorIndex:
         """The engine that finds nearest samples."""
-        from atlas.vectors.faiss_index import open_index
+        from atlas.vectors.engines import open_engine, stored_columns
 
-        return open_index(self.release.checked("index"), self.store)
+        samples = self.samples
+        return open_engine(
+            self.settings, self.release, self.store, columns=lambda: stored_columns(samples.table, samples.cluster)
+        )
 
     @cached_property
     def calibration(self) -> Calibration:

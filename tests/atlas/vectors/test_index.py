@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from milvus_collections import moved_index
 from vector_cases import brute_force, stored, study_vectors
 
 import atlas.vectors.faiss_index as faiss_module
@@ -25,6 +26,8 @@ LISTS = IndexPlan(n_queries=100, threads=1, flat_below=0, exact_below=30)
 def _engine(name: str, store: VectorStore, folder: Path) -> VectorIndex:
     if name == "exact":
         return ExactIndex(store)
+    if name.startswith("milvus"):
+        return moved_index(store, kind=name.removeprefix("milvus-"))
     folder.mkdir(exist_ok=True)
     build_index(store, folder, plan={"flat": FLAT, "ivf": LISTS}[name])
     index = open_index(folder, store, threads=1)
@@ -34,7 +37,7 @@ def _engine(name: str, store: VectorStore, folder: Path) -> VectorIndex:
     return index
 
 
-@pytest.fixture(params=["exact", "flat", "ivf"])
+@pytest.fixture(params=["exact", "flat", "ivf", "milvus-FLAT", "milvus-IVF_SQ8"])
 def make(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[np.ndarray], VectorIndex]:
     return lambda vectors: _engine(request.param, stored(tmp_path, vectors), tmp_path / "index")
 
