@@ -25,8 +25,9 @@ def compose() -> dict[str, Any]:
 
 def test_services_are_those_of_an_installation(compose: dict[str, Any]) -> None:
     services = compose["services"]
-    assert set(services) == {"postgres", "api", "ui", "worker", "indexer"}
+    assert set(services) == {"postgres", "api", "ui", "worker", "indexer", "milvus"}
     assert services["indexer"]["profiles"] == ["indexer"]
+    assert services["milvus"]["profiles"] == ["scale"]
     assert all("profiles" not in services[name] for name in ("postgres", "api", "ui", "worker"))
 
 
@@ -72,7 +73,9 @@ def test_who_waits_for_whom_exists_and_has_a_health_check(compose: dict[str, Any
 
 
 def test_commands_are_commands_of_this_program(compose: dict[str, Any]) -> None:
-    for name, service in compose["services"].items():
+    ours = {name: s for name, s in compose["services"].items() if s["image"].startswith("geo-atlas:")}
+    assert len(ours) == 4
+    for name, service in ours.items():
         if "entrypoint" in service:
             assert service["entrypoint"] == ["python", "-P", "-m", "cli.children"]
             assert service["command"] == [name]
@@ -82,6 +85,22 @@ def test_commands_are_commands_of_this_program(compose: dict[str, Any]) -> None:
             result = CliRunner().invoke(app, [command, "--help"])
             assert result.exit_code == 0, result.output
             assert all(option in re.sub(r"\x1b\[[0-9;]*m", "", result.output) for option in options)
+
+
+def test_milvus_is_pinned_and_found_under_its_name(compose: dict[str, Any]) -> None:
+    """The image cannot be started by a test; what can be read of it is held to what the program asks."""
+    milvus = compose["services"]["milvus"]
+    assert re.fullmatch(r"milvusdb/milvus:v\d+\.\d+\.\d+", milvus["image"])
+    assert milvus["ports"][0].endswith(":19530")
+    for name in ("api", "worker", "indexer"):
+        environment = compose["services"][name]["environment"]
+        assert environment["GEO_ATLAS_MILVUS_URI"].endswith("http://milvus:19530}")
+        assert environment["GEO_ATLAS_SEARCH_ENGINE"] is None  # faiss unless the caller says otherwise
+    (mounted,) = milvus["configs"]
+    assert mounted["target"] == milvus["environment"]["ETCD_CONFIG_PATH"]
+    etcd = yaml.safe_load(compose["configs"][mounted["source"]]["content"])
+    assert etcd["listen-client-urls"] == "http://0.0.0.0:2379"
+    assert milvus["environment"]["ETCD_DATA_DIR"].startswith(milvus["volumes"][0].split(":")[1])
 
 
 def test_gpu_override_changes_services_that_exist(compose: dict[str, Any]) -> None:
