@@ -56,6 +56,7 @@ from atlas.answers import (
     Share,
     VocabularySummary,
 )
+from atlas.map_answers import MapColumn, MapLayout, NearCluster, SelectedShare, Selection
 
 _RELEASE = "example-1"
 _GEO = "https://www.ncbi.nlm.nih.gov/geo/query/acc.cgi?acc="
@@ -247,6 +248,29 @@ TEXT_VECTORS = TextVectors(_RELEASE, "0" * 64, 2, [[0.6, 0.8]])
 KEYWORDS = KeywordList(_RELEASE, 1, (_KEYWORD,))
 MAP = MapColumns(
     release=_RELEASE, accession=["GSM1234567"], x=[3.1], y=[-7.25], cluster=[4], score=[0.41], clusters=(_SUMMARY,)
+)
+MAP_LAYOUT = MapLayout(
+    release=_RELEASE,
+    key="0" * 16,
+    n_samples=1_522,
+    x=(-8.2, 14.5),
+    y=(-11.0, 9.3),
+    n_dated=1_380,
+    columns=(
+        MapColumn("position", "<u2", 2, 6_088),
+        MapColumn("tissue", "|u1", 1, 1_522, ("", "left ventricle", "other"), (310, 212, 1_000)),
+    ),
+    clusters=(_SUMMARY,),
+)
+SELECTION = Selection(
+    release=_RELEASE,
+    n_samples=212,
+    n_averaged=212,
+    keywords=(_KEYWORD,),
+    by_cluster=(SelectedShare("4", "Heart ventricle", 200, 0.9434, 0.14),),
+    by_tissue=(SelectedShare("left ventricle", "", 190, 0.8962, 0.139),),
+    by_series=(SelectedShare("GSE123456", "Failing hearts", 64, 0.3019, 0.042),),
+    near_clusters=(NearCluster(4, "Heart ventricle", 213, 0.993, 3.1, -7.25),),
 )
 RELEASE = ReleaseReport(
     release=_RELEASE,

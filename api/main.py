@@ -21,6 +21,7 @@ from api.openapi import describe, operation_id
 from api.protocols import Backend
 from api.routes import (
     clusters,
+    columns,
     health,
     jobs,
     labels,
@@ -30,6 +31,7 @@ from api.routes import (
     samples,
     scans,
     search,
+    selections,
     series,
     texts,
     transcriptomes,
@@ -55,7 +57,9 @@ SERVER_OPTIONS: dict[str, Any] = {
 }
 """What ``uvicorn.Config`` is to be given beside the application, host and port."""
 
-_ROUTERS = (search, samples, series, transcriptomes, clusters, labels, scans, jobs, texts, map, releases, health)
+_ROUTERS = (
+    search, samples, series, transcriptomes, clusters, labels, scans, jobs, texts, map, columns, selections, releases, health,
+)  # fmt: skip
 
 
 def create_app(settings: Settings | None = None, atlas_factory: Callable[[Settings], Backend] | None = None) -> FastAPI:

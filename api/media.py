@@ -13,6 +13,7 @@ JSON = "application/json"
 CSV = "text/csv"
 PARQUET = "application/vnd.apache.parquet"
 ARROW = "application/vnd.apache.arrow.stream"
+BYTES = "application/octet-stream"
 TABLES = (JSON, CSV, PARQUET, ARROW)
 """What every list is offered as; the first is the default."""
 

@@ -9,7 +9,7 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, TypeAdapter
 
-from api.media import ARROW, CSV, PARQUET
+from api.media import ARROW, BYTES, CSV, PARQUET
 from api.questions import TranscriptomeQuestion
 from api.schemas import ErrorBody
 from atlas.settings import Settings
@@ -85,6 +85,21 @@ def tables(example: object, *codes: int) -> dict[int | str, dict[str, Any]]:
     """Describe the answers of a route whose answer is offered as a table too."""
     told = responses(example, *codes)
     told[200]["content"] |= {CSV: {"schema": {"type": "string"}}, PARQUET: _FILE, ARROW: _FILE}
+    return told
+
+
+def binary(*codes: int) -> dict[int | str, dict[str, Any]]:
+    """Describe the answers of a route that sends numbers as bytes."""
+    told = _refusals(*codes)
+    number = {"schema": {"type": "string"}}
+    told[200] = {
+        "description": "The numbers.",
+        "content": {BYTES: _FILE},
+        "headers": {
+            "X-Geo-Atlas-Dtype": {"description": "Their type, as numpy names it.", **number},
+            **{f"X-Geo-Atlas-{end}": {"description": "Of scores.", **number} for end in ("Low", "Middle", "High")},
+        },
+    }
     return told
 
 

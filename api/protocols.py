@@ -29,6 +29,7 @@ from atlas.answers import (
 )
 from atlas.catalog.filters import SampleFilter
 from atlas.manifest import Manifest
+from atlas.map_answers import MapLayout, Selection
 from atlas.settings import Settings
 
 if TYPE_CHECKING:
@@ -180,8 +181,31 @@ class OpenAtlas(Protocol):
         plus: Sequence[str] = ...,
         minus: Sequence[str] = ...,
         scores: np.ndarray | None = None,
+        most: int | None = None,
     ) -> MapColumns:
         """Return the map."""
+
+    def map_scores(
+        self, phrase: str | None = None, /, *, plus: Sequence[str] = ..., minus: Sequence[str] = ...
+    ) -> np.ndarray:
+        """Return every sample's score for a question, (n_samples,) float32."""
+
+    def map_layout(self) -> MapLayout:
+        """Return what the columns of the map mean."""
+
+    def map_column(self, name: str, /) -> np.ndarray:
+        """Return a column of the map."""
+
+    def sample_at(self, row: int, /) -> SampleRecord:
+        """Return the sample of a row of the map."""
+
+    def select(self, polygon: np.ndarray, /) -> Selection:
+        """Return what the samples within an outline have in common."""
+
+    def selected_samples(
+        self, polygon: np.ndarray, /, *, offset: int = ..., limit: int = ...
+    ) -> tuple[tuple[SampleRecord, ...], int]:
+        """Return samples within an outline, in row order, and how many there are."""
 
     def relabel(self, edits: Mapping[int, LabelEdit], /) -> None:
         """Show people's labels of clusters instead of the machine's."""

@@ -13,6 +13,7 @@ MAX_PARTS = 16
 MAX_TEXTS = 256
 MAX_SELECTED = 10_000
 MAX_PAGE = 1_000
+MAX_CORNERS = 500
 
 FilterValue = Annotated[str, Field(min_length=1, max_length=200)]
 FilterValues = Annotated[list[FilterValue], Field(max_length=50)]
@@ -37,6 +38,8 @@ Sort = Literal[
 UnitName = Literal["counts", "tpm", "fpkm", "log2", "normalised"]
 GeneLabels = Annotated[list[Annotated[str, Field(max_length=200)]], Field(min_length=1, fail_fast=True)]
 Value = Annotated[FiniteFloat, Field(ge=-3.4e38, le=3.4e38)]  # the range of float32
+Coordinate = Annotated[FiniteFloat, Field(ge=-1e9, le=1e9)]
+Outline = Annotated[list[tuple[Coordinate, Coordinate]], Field(min_length=3, max_length=MAX_CORNERS, fail_fast=True)]
 Values = Annotated[list[Value], Field(fail_fast=True)]
 
 
@@ -176,14 +179,49 @@ class PageQuery(PinnedQuery):
     cursor: str | None = Field(None, max_length=500, description="`next_cursor` of the page before.")
 
 
-class MapQuery(PinnedQuery):
-    """Parameters of ``GET /v1/map``; a question as in search, or ``scan``, not both."""
+class ScoreQuery(PinnedQuery):
+    """What the map is scored by: a question as in search, or ``scan``, not both."""
 
     q: str | None = Field(None, min_length=1, description="Score every sample against this phrase.")
     plus: PartTexts = Field([], description="A phrase or accession to add, `phrase^weight` if need be; repeatable.")
     minus: PartTexts = Field([], description="A phrase or accession to take away, likewise; repeatable.")
     scan: str | None = Field(None, min_length=1, max_length=200, description="Score by this sweep: the sum of z.")
     term: str | None = Field(None, min_length=1, max_length=1_000, description="With `scan`: the z of this term alone.")
+
+
+class MapQuery(ScoreQuery):
+    """Parameters of ``GET /v1/map``."""
+
+    most: int | None = Field(None, ge=1, le=2**31 - 1, description="At most this many samples, evenly spaced rows.")
+
+
+class ColumnQuery(ScoreQuery):
+    """Parameters of ``GET /v1/map/columns/{name}``."""
+
+    key: str | None = Field(
+        None,
+        min_length=1,
+        max_length=64,
+        description="`key` of the layout: the answer is then that of no other content.",
+    )
+
+
+class SelectionQuestion(BaseModel):
+    """Body of ``POST /v1/selections``: a line on the map that closes itself."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    outline: Outline = Field(
+        description="Corners x, y in the map's coordinates; inside is by the even-odd rule.",
+        examples=[[[-1e6, -1e6], [1e6, -1e6], [1e6, 1e6], [-1e6, 1e6]]],
+    )
+
+
+class SelectedQuery(PinnedQuery):
+    """Parameters of ``POST /v1/selections/samples``."""
+
+    limit: int = Field(100, ge=1, le=MAX_SELECTED, description="Samples on one page.")
+    cursor: str | None = Field(None, max_length=500, description="`next_cursor` of the page before.")
 
 
 class MatrixQuery(PinnedQuery):

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from api import schemas
 from api.media import CSV, PARQUET
-from atlas import answers
+from atlas import answers, map_answers
 
 _FACETS = ("tissue", "organism", "series", "cluster", "unit", "molecule", "id_kind")
 
@@ -83,6 +83,11 @@ def _(answer: answers.FacetCounts) -> pa.Table:
     values = [value for name in _FACETS for value in getattr(answer, name)]
     found = _records(answers.FacetValue, values, release=answer.release)
     return found.add_column(0, "facet", pa.array(facet, pa.string()))
+
+
+@table_of.register
+def _(answer: map_answers.Selection) -> pa.Table:
+    return _records(answers.Keyword, answer.keywords, release=answer.release)
 
 
 @table_of.register

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import pyarrow as pa
 from expression_files import small_gene_map
 from fake_workspace import FakeJobs, FakeLabels, FakeShelf
 
@@ -42,6 +43,9 @@ from atlas.errors import ArtifactError, InputError, NotFoundError
 from atlas.expression.genes import GeneMap
 from atlas.expression.matrix import ExpressionMatrix
 from atlas.manifest import Manifest, StageEntry
+from atlas.map_answers import MapLayout, NearCluster, SelectedShare, Selection
+from atlas.opened.categories import Categories
+from atlas.opened.map_table import MapTable
 from atlas.search.queries import check_parts, describe_parts, read_part
 from atlas.settings import Settings
 
@@ -330,6 +334,7 @@ class FakeAtlas:
         plus: Sequence[str] = (),
         minus: Sequence[str] = (),
         scores: np.ndarray | None = None,
+        most: int | None = None,
     ) -> MapColumns:
         self._wait()
         for part in self.read_parts(phrase, plus=plus, minus=minus) if plus or minus else ():
@@ -342,12 +347,75 @@ class FakeAtlas:
             score[0] = float("nan")
         return MapColumns(
             release=self.release.name,
-            accession=[f"GSM{row + 1}" for row in range(len(ANGLES))],
-            x=vectors[:, 0].tolist(),
-            y=vectors[:, 1].tolist(),
-            cluster=[row % N_CLUSTERS for row in range(len(ANGLES))],
-            score=score,
+            accession=[f"GSM{row + 1}" for row in range(len(ANGLES))][:most],
+            x=vectors[:most, 0].tolist(),
+            y=vectors[:most, 1].tolist(),
+            cluster=[row % N_CLUSTERS for row in range(len(ANGLES))][:most],
+            score=score if score is None else score[:most],
             clusters=self.clusters(),
+        )
+
+    def map_scores(
+        self, phrase: str | None = None, *, plus: Sequence[str] = (), minus: Sequence[str] = ()
+    ) -> np.ndarray:
+        score = self.map(phrase, plus=plus, minus=minus).score
+        return np.asarray([0.0] * len(ANGLES) if score is None else score, dtype=np.float32)
+
+    def map_layout(self) -> MapLayout:
+        self._wait()
+        table = self._table
+        return MapLayout(
+            release=self.release.name,
+            key="c" * 16,
+            n_samples=len(ANGLES),
+            x=table.x_range,
+            y=table.y_range,
+            n_dated=table.n_dated,
+            columns=table.columns,
+            clusters=self.clusters(),
+        )
+
+    def map_column(self, name: str) -> np.ndarray:
+        self._wait()
+        return self._table.column(name)
+
+    def sample_at(self, row: int) -> SampleRecord:
+        return self.sample(f"GSM{row + 1}")
+
+    def select(self, polygon: np.ndarray) -> Selection:
+        rows = self._inside(polygon)
+        if not rows:
+            raise NotFoundError("No sample lies within this outline.")
+        return Selection(
+            release=self.release.name,
+            n_samples=len(rows),
+            n_averaged=len(rows),
+            keywords=(Keyword("library", "Heart", 0.4, 3.0),),
+            by_cluster=(SelectedShare("0", "label 0", len(rows), 1.0, 0.3),),
+            by_tissue=(),
+            by_series=(),
+            near_clusters=(NearCluster(0, "label 0", 10, 0.9, 0.0, 1.0),),
+        )
+
+    def selected_samples(
+        self, polygon: np.ndarray, *, offset: int = 0, limit: int = 50
+    ) -> tuple[tuple[SampleRecord, ...], int]:
+        rows = self._inside(polygon)
+        return tuple(self.sample_at(row) for row in rows[offset : offset + limit]), len(rows)
+
+    def _inside(self, polygon: np.ndarray) -> list[int]:
+        self._wait()
+        return self._table.inside(polygon).tolist()
+
+    @property
+    def _table(self) -> MapTable:
+        vectors = np.array([_unit(angle) for angle in ANGLES.values()])
+        return MapTable(
+            vectors[:, 0],
+            vectors[:, 1],
+            cluster=np.arange(len(ANGLES)) % N_CLUSTERS,
+            tissue=Categories.of(pa.chunked_array([list(ANGLES)])),
+            date=pa.chunked_array([["2020-02-01", "2021-12", None, "", "soon", "2020-02"]]),
         )
 
     def close(self) -> None:

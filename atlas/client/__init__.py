@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from atlas.client.client import Client
 from atlas.client.connection import AtlasHTTPError
+from atlas.client.maps import ColumnBytes, MapColumn, MapLayoutAnswer, NearCluster, SelectedShare, SelectionAnswer
 from atlas.client.records import (
     ClusterAnswer,
     ClusterSummary,
@@ -69,6 +70,7 @@ __all__ = [
     "Client",
     "ClusterAnswer",
     "ClusterSummary",
+    "ColumnBytes",
     "Coverage",
     "EmbeddingAnswer",
     "ExplanationAnswer",
@@ -85,8 +87,11 @@ __all__ = [
     "LabelEditsAnswer",
     "LabelQuality",
     "MapAnswer",
+    "MapColumn",
+    "MapLayoutAnswer",
     "MembersAnswer",
     "Mode",
+    "NearCluster",
     "NeighborsAnswer",
     "Part",
     "Position",
@@ -105,6 +110,8 @@ __all__ = [
     "ScanTermAnswer",
     "ScansAnswer",
     "SearchAnswer",
+    "SelectedShare",
+    "SelectionAnswer",
     "SeriesAnswer",
     "SeriesHit",
     "Share",

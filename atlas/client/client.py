@@ -6,10 +6,10 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, cast
-from urllib.parse import quote
 
-from atlas.client.connection import AtlasHTTPError, Connection, given
+from atlas.client.connection import AtlasHTTPError, given, segment
 from atlas.client.frames import frame as _frame
+from atlas.client.maps import MapQuestions
 from atlas.client.records import (
     ClusterAnswer,
     ClusterSummary,
@@ -21,7 +21,6 @@ from atlas.client.records import (
     KeywordsAnswer,
     LabelEditAnswer,
     LabelEditsAnswer,
-    MapAnswer,
     MembersAnswer,
     Mode,
     NeighborsAnswer,
@@ -56,7 +55,7 @@ ARROW = "application/vnd.apache.arrow.stream"
 _OVER = frozenset({"done", "failed", "cancelled", "expired"})
 
 
-class Client(Connection):
+class Client(MapQuestions):
     """A connection to one service; usable as a context manager, safe to share between threads.
 
     Parameters
@@ -156,7 +155,7 @@ class Client(Connection):
 
     def sample(self, accession: str, *, release: str | None = None) -> SampleAnswer:
         """Return one sample; an unknown accession raises with ``details['near_matches']``."""
-        return cast("SampleAnswer", self._get(f"/v1/samples/{_segment(accession)}", {"release": release}))
+        return cast("SampleAnswer", self._get(f"/v1/samples/{segment(accession)}", {"release": release}))
 
     def neighbors(
         self,
@@ -169,7 +168,7 @@ class Client(Connection):
     ) -> NeighborsAnswer:
         """Return the samples of the atlas nearest to one of them."""
         query = {"k": k, "exclude_same_series": exclude_same_series, "release": release, **filters}
-        return cast("NeighborsAnswer", self._get(f"/v1/samples/{_segment(accession)}/neighbors", query))
+        return cast("NeighborsAnswer", self._get(f"/v1/samples/{segment(accession)}/neighbors", query))
 
     def explanation(
         self,
@@ -183,7 +182,7 @@ class Client(Connection):
     ) -> ExplanationAnswer:
         """Return the genes that carry a sample's similarity to a phrase, to another sample, or to a combination."""
         query = {"q": phrase, "plus": plus, "minus": minus, "top": top, "release": release}
-        return cast("ExplanationAnswer", self._get(f"/v1/samples/{_segment(accession)}/explanation", query))
+        return cast("ExplanationAnswer", self._get(f"/v1/samples/{segment(accession)}/explanation", query))
 
     def transcriptome_neighbors(
         self,
@@ -225,7 +224,7 @@ class Client(Connection):
 
     def series(self, accession: str, *, release: str | None = None) -> SeriesAnswer:
         """Return a series with its samples."""
-        return cast("SeriesAnswer", self._get(f"/v1/series/{_segment(accession)}", {"release": release}))
+        return cast("SeriesAnswer", self._get(f"/v1/series/{segment(accession)}", {"release": release}))
 
     def clusters(self, *, release: str | None = None) -> list[ClusterSummary]:
         """Return all clusters, largest first; follows the pages of the service."""
@@ -285,21 +284,21 @@ class Client(Connection):
 
     def scan(self, name: str, *, release: str | None = None) -> ScanAnswer:
         """Return a sweep: its terms, best first, and the best terms of each cluster."""
-        return cast("ScanAnswer", self._get(f"/v1/scans/{_segment(name)}", {"release": release}))
+        return cast("ScanAnswer", self._get(f"/v1/scans/{segment(name)}", {"release": release}))
 
     def scan_term(self, name: str, term: str, *, release: str | None = None) -> ScanTermAnswer:
         """Return one term of a sweep in every cluster."""
-        path = f"/v1/scans/{_segment(name)}/terms/{_segment(term)}"
+        path = f"/v1/scans/{segment(name)}/terms/{segment(term)}"
         return cast("ScanTermAnswer", self._get(path, {"release": release}))
 
     def scan_matrix(self, name: str, *, max_terms: int | None = None, release: str | None = None) -> ScanMatrixAnswer:
         """Return terms x clusters, similar ones beside each other."""
         query = {"max_terms": max_terms, "release": release}
-        return cast("ScanMatrixAnswer", self._get(f"/v1/scans/{_segment(name)}/matrix", query))
+        return cast("ScanMatrixAnswer", self._get(f"/v1/scans/{segment(name)}/matrix", query))
 
     def scan_samples(self, name: str, *, release: str | None = None) -> ScanSamplesAnswer:
         """Return per sample the sum of z over the terms of a sweep."""
-        return cast("ScanSamplesAnswer", self._get(f"/v1/scans/{_segment(name)}/samples", {"release": release}))
+        return cast("ScanSamplesAnswer", self._get(f"/v1/scans/{segment(name)}/samples", {"release": release}))
 
     def start_scan(
         self,
@@ -315,11 +314,11 @@ class Client(Connection):
 
     def job(self, job_id: str, *, release: str | None = None) -> Job:
         """Return a job as it stands."""
-        return cast("Job", self._get(f"/v1/jobs/{_segment(job_id)}", {"release": release}))
+        return cast("Job", self._get(f"/v1/jobs/{segment(job_id)}", {"release": release}))
 
     def cancel_job(self, job_id: str, *, release: str | None = None) -> Job:
         """Ask that a job be stopped; one that is over stays as it is."""
-        return cast("Job", self._ask("DELETE", f"/v1/jobs/{_segment(job_id)}", params=given({"release": release})))
+        return cast("Job", self._ask("DELETE", f"/v1/jobs/{segment(job_id)}", params=given({"release": release})))
 
     def wait_for(
         self, job: Job | str, *, timeout_s: float = 600.0, poll_s: float = 0.5, release: str | None = None
@@ -348,24 +347,6 @@ class Client(Connection):
         return cast(
             "KeywordsAnswer", self._post("/v1/keywords", {"accessions": accessions}, query={"release": release})
         )
-
-    def map(
-        self,
-        phrase: str | None = None,
-        *,
-        plus: Sequence[str] = (),
-        minus: Sequence[str] = (),
-        scan: str | None = None,
-        term: str | None = None,
-        release: str | None = None,
-    ) -> MapAnswer:
-        """Return the map as columns.
-
-        ``score`` is the cosine to ``phrase`` with ``plus`` and ``minus`` as in ``search``, the z of ``term`` in the sweep
-        ``scan``, or the sum of z over that sweep.
-        """
-        query = {"q": phrase, "plus": plus, "minus": minus, "scan": scan, "term": term, "release": release}
-        return cast("MapAnswer", self._get("/v1/map", query))
 
     def table(self, path: str, *, accept: str = CSV, release: str | None = None, **query: Any) -> bytes:
         """Return any list as a table: ``accept`` is ``text/csv``, ``application/vnd.apache.parquet`` or Arrow's stream."""
@@ -402,11 +383,6 @@ class Client(Connection):
             if page["next_cursor"] is None:
                 return
             asked["cursor"] = page["next_cursor"]
-
-
-def _segment(name: str) -> str:
-    """One path segment: a slash in an accession must not change the route."""
-    return quote(name, safe="")
 
 
 def _table(expression: Mapping[str, Any]) -> dict[str, Any]:

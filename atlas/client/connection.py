@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 
 import httpx
 
@@ -114,6 +115,11 @@ class Connection:
 def given(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields that are not ``None``; sequences as lists, truth as JSON writes it."""
     return {name: _plain(value) for name, value in fields.items() if value is not None}
+
+
+def segment(name: str) -> str:
+    """Return a name as one segment of a path: a slash in an accession must not change the route."""
+    return quote(name, safe="")
 
 
 def _plain(value: Any) -> Any:

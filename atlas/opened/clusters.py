@@ -23,6 +23,8 @@ from atlas.vectors.store import VectorStore
 
 N_SHARES = 20
 """Most frequent series and tissues shown of a cluster or a series."""
+_DRAWN = 32
+"""Members whose mean stands for a cluster where clusters are only compared: reading all would read every vector."""
 _QUALITY = ("agreement", "stability")
 _Shown = tuple[Mapping[int, LabelEdit], tuple[ClusterSummary, ...]]
 
@@ -68,6 +70,18 @@ class ClusterTable:
             total += self._store.rows(rows[start : start + 65_536]).sum(axis=0, dtype=np.float64)
         norm = float(np.linalg.norm(total))
         return (total / (norm or 1.0)).astype(np.float32)
+
+    @cached_property
+    def centres(self) -> np.ndarray:
+        """About the mean of each cluster, (n_clusters, dim) float32 of unit length: of ``_DRAWN`` seeded members or all."""
+        rng = np.random.default_rng(0)
+        centres = np.zeros((len(self._machine), self._store.dim), dtype=np.float32)
+        for cluster in range(len(centres)):
+            members = self._samples.members(cluster)
+            if members.size > _DRAWN:
+                members = np.sort(rng.choice(members, _DRAWN, replace=False, shuffle=False))
+            centres[cluster] = self.centroid(members)
+        return centres
 
     def by_centrality(self, cluster: int) -> tuple[np.ndarray, np.ndarray]:
         """Return a cluster's rows, most central first, and their cosines with its mean: (n,) int32, (n,) float32.

@@ -12,6 +12,7 @@ from atlas.catalog.filters import EXACT_FIELDS, FilterColumns, SampleFilter
 from atlas.errors import ArtifactError
 from atlas.opened.clusters import ClusterTable
 from atlas.opened.listing import Listing
+from atlas.opened.map_table import MapTable
 from atlas.opened.samples import SampleTable
 from atlas.opened.terms import TermTable
 from atlas.release import Release
@@ -106,6 +107,11 @@ class Opened:
         return ClusterTable(self.release, self.samples, self.store)
 
     @cached_property
+    def map_table(self) -> MapTable:
+        """The map as columns of small numbers."""
+        return MapTable.of(self.samples)
+
+    @cached_property
     def terms(self) -> TermTable:
         """The vocabularies the release was matched with."""
         return TermTable(self.release)
@@ -156,7 +162,7 @@ class Opened:
     def close(self) -> None:
         """Let go of what was loaded; the database belongs to the caller and stays open."""
         store = self.__dict__.get("store")
-        for name in ("model", "index", "calibration", "moments", "clusters", "terms", "listing", "store"):
+        for name in ("model", "index", "calibration", "moments", "clusters", "terms", "listing", "map_table", "store"):
             self.__dict__.pop(name, None)
         self._vector.cache_clear()
         self._raw_vector.cache_clear()

@@ -11,7 +11,7 @@ from api_checks import TOKEN
 from fake_atlas import FakeBackend
 
 from api import schemas
-from atlas import answers
+from atlas import answers, map_answers
 from atlas import client as typed
 from atlas.client import AtlasHTTPError, Client
 
@@ -33,6 +33,11 @@ RECORDS: dict[str, type] = {
     "LabelQuality": answers.LabelQuality,
     "ClusterAnswer": answers.ClusterDetail,
     "MapAnswer": answers.MapColumns,
+    "MapColumn": map_answers.MapColumn,
+    "MapLayoutAnswer": map_answers.MapLayout,
+    "SelectedShare": map_answers.SelectedShare,
+    "NearCluster": map_answers.NearCluster,
+    "SelectionAnswer": map_answers.Selection,
     "GeneContribution": answers.GeneContribution,
     "ExplanationAnswer": answers.HitExplanation,
     "SeriesAnswer": answers.SeriesRecord,
@@ -76,7 +81,7 @@ def test_typed_answer_has_the_fields_of_the_record(name: str, record: type) -> N
 
 
 def test_every_typed_answer_is_held_against_a_record() -> None:
-    others = {"AtlasHTTPError", "Client", "Filters", "UploadFilters", "Mode", "Sort", "Unit"}
+    others = {"AtlasHTTPError", "Client", "ColumnBytes", "Filters", "UploadFilters", "Mode", "Sort", "Unit"}
     assert set(typed.__all__) == set(RECORDS) | others
 
 
