@@ -10,7 +10,7 @@ from alembic import context
 from sqlalchemy import Connection, text
 
 from atlas.catalog.database import open_database
-from atlas.catalog.tables import SCHEMA, Base
+from atlas.catalog.tables import PARTITION, SCHEMA, Base
 from atlas.settings import load_settings
 from atlas.workspace.tables import SCHEMA as APP_SCHEMA
 from atlas.workspace.tables import WorkspaceBase
@@ -19,7 +19,9 @@ TABLES = [Base.metadata, WorkspaceBase.metadata]
 
 
 def _is_ours(name: str | None, kind: str, parents: object) -> bool:
-    """Look at our two schemas alone; others have owners of their own."""
+    """Look at our two schemas alone (others have owners of their own), and not at what loads make in them."""
+    if kind == "table":
+        return PARTITION.fullmatch(name or "") is None
     return kind != "schema" or name in (SCHEMA, APP_SCHEMA)
 
 

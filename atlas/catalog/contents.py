@@ -8,7 +8,7 @@ from pathlib import Path
 from atlas.digests import sha256_file, sha256_json
 from atlas.errors import ArtifactError
 
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 2
 """Raised when the loader writes other rows from the same files; releases loaded before then count as not loaded."""
 
 CATALOG_FILES = (

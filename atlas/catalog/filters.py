@@ -116,10 +116,10 @@ class SampleFilter:
         return allowed
 
     def conditions(self) -> list[ColumnElement[bool]]:
-        """Return the same filter as SQL conditions on ``SampleRow`` and its ``ReleaseSampleRow``; values are parameters."""
-        from sqlalchemy import and_, exists, false, func, or_
+        """Return the same filter as SQL conditions on ``SampleRow``; values are parameters."""
+        from sqlalchemy import and_, false, func, or_
 
-        from atlas.catalog.tables import ReleaseSampleRow, SampleRow, SampleSeriesRow
+        from atlas.catalog.tables import SampleRow
 
         found: list[ColumnElement[bool]] = []
         if self.tissue:
@@ -132,19 +132,12 @@ class SampleFilter:
         if self.organism:
             found.append(SampleRow.organism_folded.in_(self._organisms))
         if self.series:
-            member = SampleSeriesRow
-            found.append(
-                exists().where(
-                    member.release_id == SampleRow.release_id,
-                    member.sample_id == SampleRow.sample_id,
-                    member.series_id.in_([_storable(one) for one in self.series]),
-                )
-            )
+            found.append(SampleRow.series_ids.overlap([_storable(one) for one in self.series]))
         for name in EXACT_FIELDS:
             if wanted := getattr(self, name):
                 found.append(getattr(SampleRow, name).in_([_storable(one) for one in wanted]))
         if self.cluster:
-            found.append(ReleaseSampleRow.cluster.in_(self._clusters))
+            found.append(SampleRow.cluster.in_(self._clusters))
         if self._unwanted:
             found.append(func.strpos(SampleRow.text_folded, self._unwanted) == 0)
         return found

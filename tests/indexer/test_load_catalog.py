@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
@@ -22,7 +23,7 @@ from atlas.catalog.queries import lexical_search, loaded_release
 from atlas.errors import ArtifactError
 from atlas.settings import Settings
 from indexer.stage import BuildRequest, StageContext
-from indexer.stages import load_catalog
+from indexer.stages import catalog_copy, catalog_samples
 from indexer.stages.load_catalog import STAGE, load_release, remove_release
 
 pytestmark = pytest.mark.postgres
@@ -31,8 +32,6 @@ TABLES = (
     "releases",
     "series",
     "samples",
-    "sample_series",
-    "release_samples",
     "clusters",
     "cluster_keywords",
     "vocabularies",
@@ -59,9 +58,7 @@ def test_load_writes_every_row(any_database: Database, tmp_path: Path) -> None:
     assert counts == {
         "series": 4,
         "samples": 10,
-        "sample_series": 10,
         "clusters": 2,
-        "release_samples": 10,
         "cluster_keywords": 2,
         "vocabularies": 2,
         "terms": 3,
@@ -69,10 +66,11 @@ def test_load_writes_every_row(any_database: Database, tmp_path: Path) -> None:
     rows = dump(any_database, "rows")
     assert {table: len(found) for table, found in rows.items()} == counts
     blood = next(row[0] for row in rows["samples"] if row[0]["sample_id"] == "GSM2")
-    assert blood["series_text"] == "GSE1 GSE3"
-    assert blood["series_titles"] == f"{SERIES['GSE1']}\n{SERIES['GSE3']}"
+    assert blood["series_ids"] == ["GSE1", "GSE3"]
+    assert blood["text_folded"].endswith(f"{SERIES['GSE1']}\n{SERIES['GSE3']}".lower())
+    assert (blood["row"], blood["cluster"], blood["tissue_words"]) == (2, 0, ["blood", "whole", "blood"])
     orphan = next(row[0] for row in rows["samples"] if row[0]["sample_id"] == "GSM9")
-    assert (orphan["source_name"], orphan["organism"], orphan["series_text"]) == ("", "", "")
+    assert (orphan["organism_folded"], orphan["series_ids"], orphan["tissue_words"]) == ("", [], [""])
 
 
 def test_load_twice_gives_the_same_rows(any_database: Database, tmp_path: Path) -> None:
@@ -139,7 +137,7 @@ def _without_title(table: pa.Table) -> pa.Table:
         ("series.parquet", _drop_series, "series"),
         ("captions.parquet", _reverse, "another order"),
         ("captions.parquet", _drop_series, "other samples"),
-        ("landscape.parquet", _drop_series, "landscape.parquet 9"),
+        ("landscape.parquet", _drop_series, "landscape.parquet and samples.parquet"),
         ("labels.parquet", _drop_series, "clusters"),
         ("samples.parquet", _without_title, "title"),
     ],
@@ -167,12 +165,12 @@ def test_load_of_a_truncated_file_is_refused(database: Database, tmp_path: Path)
 def test_load_keeps_text_that_postgres_cannot_hold_apart(
     any_database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(load_catalog, "BATCH_ROWS", 3)  # more than one batch, the last one shorter
+    monkeypatch.setattr(catalog_copy, "BATCH_ROWS", 3)  # more than one batch, the last one shorter
     folder = write_release(tmp_path / "r", title="nul\0tab\tline\n\\N ")
     counts = load_release(any_database, folder, "nul", model_hash="m")
     assert counts["samples"] == 10
-    titles = {row[0]["title"] for row in dump(any_database, "nul")["samples"]}
-    assert "nul\ufffdtab\tline\n\\N Heart failure 1" in titles
+    texts = [row[0]["text_folded"] for row in dump(any_database, "nul")["samples"]]
+    assert any(text.startswith("nul\ufffdtab\tline\n\\n heart failure 1\n") for text in texts)
 
 
 KILLED = """
@@ -182,13 +180,11 @@ from atlas.catalog.database import open_database
 from atlas.settings import Settings
 from indexer.stages import load_catalog
 
-copy = load_catalog._copy
-def deadly(connection, table, **arguments):
-    n = copy(connection, table, **arguments)
-    if table == "release_samples":
-        os.kill(os.getpid(), signal.SIGKILL)
-    return n
-load_catalog._copy = deadly
+drop = load_catalog.drop_samples
+def deadly(connection, **arguments):
+    drop(connection, **arguments)
+    os.kill(os.getpid(), signal.SIGKILL)  # all is loaded, the old rows are dropped, nothing is committed
+load_catalog.drop_samples = deadly
 with open_database(Settings(database_url=sys.argv[1])) as database:
     load_catalog.load_release(database, Path(sys.argv[2]), "killed", model_hash="new")
 """
@@ -218,16 +214,15 @@ def test_load_reports_a_server_that_goes_away(any_database: Database, tmp_path: 
 
     folder = write_release(tmp_path / "r")
     url = any_database.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
-    copy = load_catalog._copy
+    copy = catalog_samples.copy_batches
 
     def cut_off(connection: psycopg.Connection[object], table: str, **arguments: object) -> int:
-        if table == "release_samples":
-            with psycopg.connect(url, autocommit=True) as other:
-                other.execute("SELECT pg_terminate_backend(%s)", [connection.info.backend_pid])
+        with psycopg.connect(url, autocommit=True) as other:
+            other.execute("SELECT pg_terminate_backend(%s)", [connection.info.backend_pid])
         return copy(connection, table, **arguments)  # type: ignore[arg-type]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(load_catalog, "_copy", cut_off)
+        patch.setattr(catalog_samples, "copy_batches", cut_off)
         with pytest.raises(DatabaseUnavailableError):
             load_release(any_database, folder, "cutoff", model_hash="m")
     assert loaded_release(any_database, "cutoff") is None
@@ -262,3 +257,32 @@ def test_stage_writes_the_same_bytes_twice_and_validates(
     with pytest.raises(ArtifactError):
         STAGE.validate(ctx)
     shutil.rmtree(folder)
+
+
+def test_names_of_series_may_hold_any_sign(database: Database, tmp_path: Path) -> None:
+    folder = write_release(tmp_path / "r")
+    strange = ['a "quoted" one', "{back\\slash, comma}", "NULL", " blank "]
+    samples, series = (pq.read_table(folder / f"{name}.parquet") for name in ("samples", "series"))
+    ids = pa.array([strange] * samples.num_rows, pa.list_(pa.string()))
+    pq.write_table(
+        samples.set_column(samples.schema.get_field_index("series_ids"), "series_ids", ids), folder / "samples.parquet"
+    )
+    pq.write_table(series.set_column(0, "series_id", pa.array(strange)), folder / "series.parquet")
+    load_release(database, folder, "strange", model_hash="m")
+    assert all(row[0]["series_ids"] == strange for row in dump(database, "strange")["samples"])
+
+
+def test_two_loads_of_one_name_wait_for_each_other(database: Database, tmp_path: Path) -> None:
+    folders = [write_release(tmp_path / str(n), n_copies=n) for n in (1, 2, 3)]
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(lambda folder: load_release(database, folder, "raced", model_hash="m"), folders))
+    found = dump(database, "raced")
+    loaded = loaded_release(database, "raced")
+    assert loaded is not None
+    assert {table: len(rows) for table, rows in found.items()} == loaded.counts
+    with database.connect() as connection:  # nothing is left of those before
+        partitions = set(
+            connection.scalars(text("SELECT relid::text FROM pg_partition_tree('atlas.samples') WHERE isleaf"))
+        )
+        kept = set(connection.scalars(text("SELECT 'atlas.samples_' || release_id FROM atlas.releases")))
+    assert partitions == kept

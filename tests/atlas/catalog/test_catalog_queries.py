@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,12 +11,13 @@ from catalog_fixtures import MakeDatabase
 from catalog_release import SAMPLES, SERIES, write_release
 from sqlalchemy import text
 
+from atlas.catalog import queries
 from atlas.catalog.contents import CATALOG_FILES
 from atlas.catalog.database import Database
 from atlas.catalog.filters import SampleFilter
 from atlas.catalog.queries import holds, lexical_search, loaded_release
 from atlas.digests import sha256_file
-from atlas.errors import InputError, NotFoundError
+from atlas.errors import ArtifactError, InputError, NotFoundError
 from indexer.stages.load_catalog import load_release
 
 pytestmark = pytest.mark.postgres
@@ -168,9 +170,62 @@ def test_the_database_holds_a_release_only_if_files_and_model_are_the_same(
 def test_search_uses_the_index(loaded: Database) -> None:
     with loaded.connect() as connection:
         connection.execute(text("SET LOCAL enable_seqscan = off"))
-        query = "EXPLAIN SELECT 1 FROM atlas.samples WHERE document @@ websearch_to_tsquery('english', 'heart')"
-        plan = " ".join(connection.scalars(text(query)))
-        words = "EXPLAIN SELECT 1 FROM atlas.samples WHERE tissue_words @> ARRAY['heart']"
-        plan += " ".join(connection.scalars(text(words)))
-    assert "ix_samples_document" in plan
-    assert "ix_samples_tissue_words" in plan
+        for condition in (
+            "document @@ websearch_to_tsquery('english', 'heart')",
+            "tissue_words @> ARRAY['heart']",
+            "series_ids && ARRAY['GSE1']",
+        ):
+            plan = " ".join(connection.scalars(text(f"EXPLAIN SELECT 1 FROM atlas.samples WHERE {condition}")))
+            assert "document_tissue_words_series_ids_idx" in plan
+
+
+def test_of_more_matches_than_are_ranked_the_same_ones_spread_over_the_release_are(
+    make_database: MakeDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = make_database()
+    load_release(database, write_release(tmp_path / "r", n_copies=40), "many", model_hash="m")
+    every = lexical_search(database, "many", "heart", k=1_000)
+    assert len(every) == 120
+    monkeypatch.setattr("atlas.catalog.queries.MOST_RANKED", 30)
+    few = lexical_search(database, "many", "heart", k=30)
+    assert few == lexical_search(database, "many", "heart", k=30)
+    assert few == [hit for hit in every if hit in few], "ranked as among all"
+    rows = sorted(hit.row for hit in few)
+    assert rows[0] < 100, "not the first rows of the release,"
+    assert rows[-1] > 300, "nor the last"
+    assert few[:10] == lexical_search(database, "many", "heart", k=10), "a shorter answer begins like a longer one"
+
+
+def test_a_load_waits_for_the_questions_that_are_being_answered(
+    any_database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two statements of one question its samples must not vanish."""
+    load_release(any_database, write_release(tmp_path / "a"), "swapped", model_hash="m")
+    new = write_release(tmp_path / "b", n_copies=2)
+    found_first = queries._release_id
+    loading: list[threading.Thread] = []
+
+    def load_meanwhile(*arguments: object) -> int:
+        release_id = found_first(*arguments)  # type: ignore[arg-type]
+        loading.append(
+            threading.Thread(target=load_release, args=(any_database, new, "swapped"), kwargs={"model_hash": "m"})
+        )
+        loading[0].start()
+        loading[0].join(0.8)
+        assert loading[0].is_alive(), "it waits with its last step"
+        return release_id
+
+    with monkeypatch.context() as patch:
+        patch.setattr(queries, "_release_id", load_meanwhile)
+        assert len(lexical_search(any_database, "swapped", "heart", k=100)) == 3
+    loading[0].join(30)
+    assert len(lexical_search(any_database, "swapped", "heart", k=100)) == 6
+
+
+def test_search_refuses_rows_of_other_files(loaded: Database, folder: Path) -> None:
+    files = [SimpleNamespace(path=name, sha256=sha256_file(folder / name)) for name in CATALOG_FILES]
+    same = SimpleNamespace(name="queries", model_hash="m", files=files)
+    assert lexical_search(loaded, "queries", "heart", k=5, manifest=same)
+    with pytest.raises(ArtifactError, match="as it is on disk") as caught:
+        lexical_search(loaded, "queries", "heart", k=5, manifest=SimpleNamespace(**{**vars(same), "model_hash": "n"}))
+    assert caught.value.kind == "stale"

@@ -17,7 +17,7 @@ from sqlalchemy import select
 
 from atlas.catalog.database import Database
 from atlas.catalog.filters import SampleFilter
-from atlas.catalog.tables import ReleaseRow, ReleaseSampleRow, SampleRow
+from atlas.catalog.tables import ReleaseRow, SampleRow
 from atlas.errors import InputError
 from indexer.stages.load_catalog import load_release
 
@@ -94,14 +94,10 @@ def rows_by_table(table: pa.Table, chosen: SampleFilter) -> list[int]:
 
 def rows_by_sql(database: Database, chosen: SampleFilter) -> list[int]:
     statement = (
-        select(ReleaseSampleRow.row)
-        .join(
-            SampleRow,
-            (SampleRow.release_id == ReleaseSampleRow.release_id) & (SampleRow.sample_id == ReleaseSampleRow.sample_id),
-        )
+        select(SampleRow.row)
         .join(ReleaseRow, ReleaseRow.release_id == SampleRow.release_id)
         .where(ReleaseRow.name == "filters", *chosen.conditions())
-        .order_by(ReleaseSampleRow.row)
+        .order_by(SampleRow.row)
     )
     with database.connect() as connection:
         return list(connection.scalars(statement))
