@@ -56,10 +56,10 @@ class BlockPlan:
     dims: int = 256
     list_dims: int = 128
     list_rows: int = 320
-    n_probe: int = 16
+    n_probe: int = 48
     shortlist: int = 40
     spread: int = 20
-    rounds: int = 2
+    rounds: int = 1
 
     @property
     def passes(self) -> int:

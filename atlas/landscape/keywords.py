@@ -13,6 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
+from atlas.vectors.moments import sums_by
+from atlas.vectors.passes import rows_in_order
 from atlas.vectors.store import VectorStore
 
 TOP_TERMS = 5
@@ -37,8 +39,9 @@ def cluster_means(store: VectorStore, clusters: np.ndarray) -> np.ndarray:
         (n,) int32, every number from 0 to the largest occurring.
     """
     sums = np.zeros((int(clusters.max()) + 1, store.dim))
-    for start, block in store.blocks():
-        np.add.at(sums, clusters[start : start + block.shape[0]], block.astype(np.float64))
+    for start, block in rows_in_order(store):
+        places, added = sums_by(block, clusters[start : start + block.shape[0]])
+        sums[places] += added
     length = np.linalg.norm(sums, axis=1, keepdims=True)
     means: np.ndarray = (sums / np.where(length > 0, length, 1.0)).astype(np.float32)
     return means
@@ -87,12 +90,8 @@ def match_keywords(
 
 
 def term_scores(means: np.ndarray, term_vectors: np.ndarray) -> np.ndarray:
-    """Return cosines (n_clusters, n_terms) float32, each computed from its two vectors alone."""
-    if not term_vectors.shape[0]:
-        return np.zeros((means.shape[0], 0), dtype=np.float32)
-    wide = term_vectors.astype(np.float64)
-    rows = [np.einsum("ij,j->i", wide, mean.astype(np.float64)) for mean in means]
-    return np.asarray(rows, dtype=np.float32).reshape(means.shape[0], -1)
+    """Return cosines (n_clusters, n_terms) float32, summed in float64."""
+    return np.asarray(means.astype(np.float64) @ term_vectors.astype(np.float64).T, dtype=np.float32)
 
 
 def standardise(scores: np.ndarray) -> np.ndarray:

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from atlas.landscape.neighbours import NeighbourGraph
+from atlas.vectors.moments import Moments
+from atlas.vectors.passes import rows_in_order
 from atlas.vectors.store import VectorStore
 
 _INIT_EXTENT = 10.0
@@ -71,20 +73,17 @@ def lay_out(store: VectorStore, graph: NeighbourGraph, parameters: LayoutParamet
 
 
 def principal_plane(store: VectorStore) -> np.ndarray:
-    """Return the samples' first two principal components, (n, 2) float32, scaled to at most 10; signs are fixed."""
-    total = np.zeros(store.dim)
-    moment = np.zeros((store.dim, store.dim))
-    for _, block in store.blocks():
-        wide = block.astype(np.float64)
-        total += wide.sum(axis=0)
-        moment += wide.T @ wide
-    mean = total / store.n
-    _, axes = np.linalg.eigh(moment / store.n - np.outer(mean, mean))
+    """Return the samples' first two principal components, (n, 2) float32, scaled to at most 10; signs are fixed.
+
+    The axes are those of ``Moments.of``: of all samples, or of many drawn from a large atlas.
+    """
+    moments = Moments.of(store)
+    _, axes = np.linalg.eigh(moments.covariance)
     plane = axes[:, ::-1][:, :2]
     plane = plane * np.where(plane[np.abs(plane).argmax(axis=0), np.arange(plane.shape[1])] < 0, -1.0, 1.0)
     xy = np.zeros((store.n, 2))
-    for first, block in store.blocks():
-        xy[first : first + block.shape[0], : plane.shape[1]] = (block - mean) @ plane
+    for first, block in rows_in_order(store):
+        xy[first : first + block.shape[0], : plane.shape[1]] = block @ plane.astype(np.float32) - moments.mean @ plane
     extent = float(np.abs(xy).max())
     scaled: np.ndarray = (xy * (_INIT_EXTENT / extent if extent > 0 else 1.0)).astype(np.float32)
     return scaled

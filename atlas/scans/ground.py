@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from atlas.vectors.moments import Moments
+from atlas.vectors.moments import Moments, sums_by
+from atlas.vectors.passes import rows_in_order
 from atlas.vectors.store import VectorStore
 
 MIN_STUDIES = 3
@@ -101,7 +102,7 @@ class Ground:
         """Read every vector once, block by block."""
         total, products = np.zeros(store.dim), np.zeros((store.dim, store.dim))
         sums = np.zeros((members.sizes.size, store.dim))
-        for start, block in store.blocks():
+        for start, block in rows_in_order(store):
             total += block.sum(axis=0, dtype=np.float64)
             products += (block.T @ block).astype(np.float64)
             places, added = sums_by(block, members.owner[members.pair[start : start + block.shape[0]]])
@@ -135,13 +136,6 @@ class Ground:
 def over(deviation: np.ndarray) -> np.ndarray:
     """Return 1 / deviation, and 0 where there is none: a similarity that never varies has z = 0."""
     return np.asarray(np.where(deviation > _FLAT, 1.0 / np.maximum(deviation, _FLAT), 0.0))
-
-
-def sums_by(block: np.ndarray, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return (distinct keys, sum of the rows of each), for keys of the rows of a block."""
-    order = np.argsort(keys, kind="stable")
-    places, starts = np.unique(keys[order], return_index=True)
-    return places, np.add.reduceat(block[order], starts, axis=0)
 
 
 def first_series(series: pa.ListArray) -> np.ndarray:

@@ -27,6 +27,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from atlas.errors import ArtifactError, InputError
 from atlas.model.quantised import Int8Rows
 from atlas.vectors.index import VectorIndex, check_queries
+from atlas.vectors.passes import rows_in_order
 from atlas.vectors.store import VectorStore
 
 ScoreKind = Literal["text", "sample"]
@@ -318,11 +319,11 @@ def _null_of_samples(store: VectorStore, unit: np.ndarray) -> tuple[np.ndarray, 
     deviation = np.empty(store.n, dtype=np.float32)
     kept = []
     thin = max(1, store.n * unit.shape[0] // 2_000_000)
-    for start, block in store.blocks():
-        scores = (block @ unit.T).astype(np.float64)
-        mean[start : start + block.shape[0]] = scores.mean(axis=1)
-        deviation[start : start + block.shape[0]] = scores.std(axis=1)
-        kept.append(scores.ravel()[::thin])
+    for start, block in rows_in_order(store):
+        scores = block @ unit.T
+        mean[start : start + block.shape[0]] = scores.mean(axis=1, dtype=np.float64)
+        deviation[start : start + block.shape[0]] = scores.std(axis=1, dtype=np.float64)
+        kept.append(scores.ravel()[::thin].astype(np.float64))
     return mean, np.maximum(deviation, _MIN_DEVIATION), np.concatenate(kept)
 
 

@@ -46,3 +46,13 @@ class Moments:
         """Return the standard deviation of a query's inner products with all samples, sqrt(q' S q)."""
         wide = query.astype(np.float64)
         return float(np.sqrt(max(wide @ self.covariance @ wide, 0.0)))
+
+
+def sums_by(block: np.ndarray, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return (distinct keys, sum of the rows of each in float32), for keys of the rows of a block."""
+    from scipy.sparse import csr_array  # adds rows at the speed of memory; numpy's own ways are twenty times slower
+
+    places, inverse = np.unique(keys, return_inverse=True)
+    ones = np.ones(inverse.size, dtype=np.float32)
+    members = csr_array((ones, (inverse, np.arange(inverse.size))), shape=(places.size, inverse.size))
+    return places, members @ block

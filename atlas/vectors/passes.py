@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import IO
+from io import BufferedReader
 
 import numpy as np
 
@@ -36,7 +36,7 @@ def rows_in_order(store: VectorStore, *, chunk_bytes: int = PASS_BYTES) -> Itera
     wide = torch.empty((step, store.dim))
     with store.path.open("rb") as file, ThreadPoolExecutor(1, thread_name_prefix="vector-pass") as reader:
         _skip_header(file)
-        ahead: Future[int] = reader.submit(file.readinto, raw[0][: min(step, store.n)])  # type: ignore[attr-defined]
+        ahead: Future[int] = reader.submit(file.readinto, raw[0][: min(step, store.n)].data)
         for number, start in enumerate(range(0, store.n, step)):
             rows = min(step, store.n - start)
             if ahead.result() != 2 * store.dim * rows:
@@ -45,12 +45,12 @@ def rows_in_order(store: VectorStore, *, chunk_bytes: int = PASS_BYTES) -> Itera
                 )
             coming = min(step, store.n - start - rows)
             if coming:
-                ahead = reader.submit(file.readinto, raw[1 - number % 2][:coming])  # type: ignore[attr-defined]
+                ahead = reader.submit(file.readinto, raw[1 - number % 2][:coming].data)
             wide[:rows].copy_(torch.from_numpy(raw[number % 2][:rows]))
             yield start, wide[:rows].numpy()
 
 
-def _skip_header(file: IO[bytes]) -> None:
+def _skip_header(file: BufferedReader) -> None:
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     read(file)

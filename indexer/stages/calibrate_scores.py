@@ -37,7 +37,7 @@ class CalibrateScores:
     """Ask the atlas what it has nothing to say to."""
 
     name = "calibrate_scores"
-    version = 2
+    version = 3
     inputs: tuple[str, ...] = ("samples.parquet", "vectors.npy", "index", "terms.parquet")
     outputs: tuple[str, ...] = ("calibration.json", "calibration.npz")
 

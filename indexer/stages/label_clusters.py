@@ -70,7 +70,7 @@ class LabelClusters:
     """Name the clusters."""
 
     name = "label_clusters"
-    version = 4
+    version = 5
     inputs: tuple[str, ...] = (
         "samples.parquet",
         "vectors.npy",

@@ -25,7 +25,7 @@ class LayOutMap:
     """Draw the map by UMAP on the release's own graph."""
 
     name = "lay_out_map"
-    version = 1
+    version = 2
     inputs: tuple[str, ...] = ("samples.parquet", "vectors.npy", "neighbours.npz", "communities.parquet")
     outputs: tuple[str, ...] = ("landscape.parquet",)
 

@@ -27,7 +27,7 @@ class MatchKeywords:
     """Embed the vocabularies and match every cluster with them."""
 
     name = "match_keywords"
-    version = 1
+    version = 2
     inputs: tuple[str, ...] = ("vectors.npy", "communities.parquet")
     outputs: tuple[str, ...] = ("terms.parquet", "term_vectors.npy", "keywords.parquet")
 
