@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast, get_args
 
 import typer
 
@@ -43,6 +43,10 @@ def build(
     resolution: Annotated[
         float | None, typer.Option(help="Resolution of the clusters; larger gives more of them (default: 1).")
     ] = None,
+    engine: Annotated[str, typer.Option("--engine", help="Where samples are embedded: local or ray.")] = "local",
+    ray_address: Annotated[
+        str | None, typer.Option("--ray-address", help="Running Ray cluster (default: one on this machine).")
+    ] = None,
     force: Annotated[list[str] | None, typer.Option("--force", help="Run this stage again; repeatable.")] = None,
     without_catalog: Annotated[
         bool, typer.Option("--without-catalog", help="Do not load the database: semantic search only.")
@@ -57,13 +61,15 @@ def build(
     from atlas.expression.units import Unit
     from indexer.plan import STAGES
     from indexer.run import Builder
-    from indexer.stage import BuildRequest
+    from indexer.stage import BuildRequest, Engine
 
     if unit is not None and unit not in list(Unit):
         raise ConfigError(f"--unit {unit}: expected one of {', '.join(Unit)}.")
     if not counts and starter is None:
         raise ConfigError("There is nothing to build from. Give --counts FILE, or --starter DIR.")
     starts_with = resource_path("starter") if starter is None else starter
+    if engine not in get_args(Engine):
+        raise ConfigError(f"--engine {engine}: expected one of {', '.join(get_args(Engine))}.")
     settings = load_settings(home=home)
     request = BuildRequest(
         name=name,
@@ -76,6 +82,8 @@ def build(
         limit=limit,
         seed=seed,
         with_catalog=not without_catalog,
+        engine=cast("Engine", engine),
+        ray_address=ray_address,
         leiden=leiden,
         resolution=resolution,
         keyword_libraries=tuple(library) if library else None,

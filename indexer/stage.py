@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from atlas.settings import Settings
+
+Engine = Literal["local", "ray"]
+"""Where samples are embedded."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,10 @@ class BuildRequest:
         Vocabularies swept over the clusters; none: lists can still be swept later.
     with_catalog
         Load the database; without it only lexical search and facets are missing.
+    engine
+        Where samples are embedded: ``local``, this process, or ``ray``, a cluster; the result is the same.
+    ray_address
+        Address of a running Ray cluster; ``None``: one is started on this machine.
     """
 
     name: str
@@ -59,6 +66,8 @@ class BuildRequest:
     resolution: float | None = None
     keyword_libraries: tuple[str, ...] | None = None
     scan_vocabularies: tuple[str, ...] = ("omim_expanded",)
+    engine: Engine = "local"
+    ray_address: str | None = None
 
 
 class Advance(Protocol):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import json
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from expression_files import counts, write_archs4
+from indexer_builds import N_GENES, Build, corpus
 from toy_model import ToyFeatures, ToyTextTower, toy_features_parts, toy_memory_parts, write_toy_model
 
 from atlas.errors import ArtifactError
@@ -23,68 +24,17 @@ from atlas.model.checkpoint import ModelParts, write_model
 from atlas.model.joint import JointModel
 from atlas.model.text_tower import TEXT_TOWERS
 from atlas.model.transcriptome import TRANSCRIPTOME_TOWERS
-from atlas.settings import Settings
 from atlas.vectors.gene_weights import N_KEPT, unpack
+from indexer import embedding
+from indexer.embedding import read_ahead
 from indexer.sources.starter import STARTER_SOURCE
-from indexer.stage import BuildRequest, StageContext, StageResult
 from indexer.stages import embed_samples
 from indexer.stages.embed_samples import STAGE
-
-N_GENES = 300
 
 
 @pytest.fixture(autouse=True)
 def _toy_tower(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(TEXT_TOWERS, "toy", ToyTextTower)
-
-
-class Build:
-    """One embedding in folders of its own."""
-
-    def __init__(
-        self, root: Path, name: str, *, places: Sequence[tuple[int, int]], files: Sequence[Path] = (), **more: Any
-    ) -> None:
-        model = root / "model"
-        if not model.exists():
-            write_toy_model(model, N_GENES)
-        self.request = BuildRequest(
-            name=name, home=root, model_dir=model, settings=Settings(), counts=tuple(files), **more
-        )
-        folders = [root / name / part for part in ("build", "out", "work")]
-        for folder in folders:
-            folder.mkdir(parents=True, exist_ok=True)
-        self.ctx = StageContext(self.request, *folders)
-        table = {
-            "source_file": pa.array([file for file, _ in places], pa.int16()),
-            "source_row": pa.array([row for _, row in places], pa.int32()),
-        }
-        pq.write_table(pa.table(table), self.ctx.folder / "samples.parquet")
-
-    def run(self) -> StageResult:
-        result = STAGE.run(self.ctx)
-        STAGE.validate(self.ctx)
-        return result
-
-    @property
-    def bytes(self) -> bytes:
-        return (self.ctx.out / "vectors.npy").read_bytes()
-
-    @property
-    def weight_bytes(self) -> bytes:
-        return (self.ctx.out / "gene_weights.npy").read_bytes()
-
-    @property
-    def vectors(self) -> np.ndarray:
-        return np.load(self.ctx.out / "vectors.npy")
-
-    @property
-    def records(self) -> np.ndarray:
-        return np.load(self.ctx.out / "gene_weights.npy")
-
-
-def corpus(root: Path, name: str, *, n: int = 10, seed: int = 0) -> Path:
-    samples = {"geo_accession": [f"GSM{seed}{i:03d}" for i in range(n)]}
-    return write_archs4(root / name, counts(N_GENES, n, seed), samples=samples, chunks=(N_GENES, 2))
 
 
 def oracle(model_dir: Path, path: Path, row: int) -> np.ndarray:
@@ -236,7 +186,7 @@ def test_full_disk_stays_an_os_error_and_leaves_no_shard(tmp_path: Path, monkeyp
     def no_space(fd: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(embed_samples.os, "fsync", no_space)
+    monkeypatch.setattr(embedding.os, "fsync", no_space)
     with pytest.raises(OSError, match="No space left") as caught:
         STAGE.run(build.ctx)
     assert caught.value.errno == errno.ENOSPC
@@ -375,3 +325,33 @@ def test_model_whose_vectors_are_no_sums_over_genes_keeps_no_weights(
     assert result.notes["n_genes_kept"] == 0
     assert "gene_weights.npy" in STAGE.optional_outputs
     np.testing.assert_allclose(np.linalg.norm(build.vectors.astype(float), axis=1), 1.0, atol=2e-3)
+
+
+def test_reading_ahead_yields_the_same_and_raises_what_reading_raises() -> None:
+    assert list(read_ahead(iter(range(50)))) == list(range(50))
+
+    def failing() -> Iterator[int]:
+        yield from range(3)
+        raise OSError("gone")
+
+    ahead = read_ahead(failing())
+    assert [next(ahead) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(OSError, match="gone"):
+        next(ahead)
+
+
+def test_whoever_stops_listening_waits_for_the_read_and_no_more_is_read() -> None:
+    read = []
+
+    def blocks() -> Iterator[int]:
+        for number in range(1_000):
+            read.append(number)
+            yield number
+
+    ahead = read_ahead(blocks())
+    assert next(ahead) == 0
+    ahead.close()
+    so_far = len(read)
+    assert so_far <= 4
+    assert not [thread for thread in threading.enumerate() if thread.name == "read-ahead"]
+    assert len(read) == so_far
