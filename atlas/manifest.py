@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from atlas.errors import ArtifactError
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "1.1"
 """Schema of the release folder (``docs/schema.md``); another major number is refused."""
 
 
@@ -20,11 +20,16 @@ class _Strict(BaseModel):
 
 
 class FileEntry(_Strict):
-    """One file: path (relative to the release for artefacts, absolute for sources), size, digest."""
+    """One file: path (relative to the release for artefacts, absolute for sources), size, digest.
+
+    ``blocks`` are the digests of each 16 MiB of a large file of a release; ``None`` of small files, and where a release was
+    built before 1.1.
+    """
 
     path: str
     bytes: int = Field(ge=0)
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    blocks: list[str] | None = None
 
 
 class StageEntry(_Strict):

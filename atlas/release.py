@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from atlas.accessions import near_matches
+from atlas.blocks import CheckedBlocks
 from atlas.digests import DigestCache, sha256_file
 from atlas.errors import ArtifactError, InputError, NotFoundError, ResourceError
 from atlas.locks import one_writer
@@ -30,7 +31,7 @@ from atlas.manifest import FileEntry, Manifest, read_manifest, write_json
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 SMALL_FILE_BYTES = 64 * 2**20
-"""Files below this are hashed when a release is opened, larger ones by ``verify`` (in the background of a service)."""
+"""Files below this are hashed when a release is opened, larger ones by blocks, in the background and before they are used."""
 
 
 def check_name(name: str) -> str:
@@ -193,6 +194,11 @@ class Release:
         self._digests = DigestCache(folder.parent.parent / "digests.json")
         for entry in self.manifest.files:
             self._check_size(entry.path, entry.bytes)
+        self._blocks = {
+            entry.path: CheckedBlocks(folder / entry.path, entry.blocks, release=self.name, failed=self._remember)
+            for entry in self.manifest.files
+            if entry.blocks is not None
+        }
         for entry in self.manifest.files:
             if entry.bytes < SMALL_FILE_BYTES:
                 self._check_digest(entry)
@@ -222,13 +228,13 @@ class Release:
     def verified(self) -> float:
         """Share of the release's bytes whose digest was checked since opening, in [0, 1]."""
         total = sum(entry.bytes for entry in self.manifest.files)
-        left = sum(entry.bytes for entry in list(self._unverified.values()))
+        left = sum(self._bytes_left(entry) for entry in list(self._unverified.values()))
         return 1.0 if left == 0 else 1.0 - left / total
 
     def checked(self, relative: str) -> Path:
         """Return the path of a file or folder once all its bytes are known to be as published.
 
-        A large file is read once; the home remembers its digest by size, time and inode.
+        A large file without digests of its blocks is read once; the home remembers its digest by size, time and inode.
 
         Raises
         ------
@@ -240,9 +246,24 @@ class Release:
         )
         return self.folder / relative
 
+    def guarded(self, relative: str) -> tuple[Path, CheckedBlocks | None]:
+        """Return the path of a file, and what its parts are to be checked with before they are used.
+
+        A file without digests of its blocks is checked whole, now, and comes without.
+
+        Raises
+        ------
+        ArtifactError
+            ``corrupt`` if such a file was changed.
+        """
+        blocks = self._blocks.get(relative)
+        return (self.checked(relative) if blocks is None else self.folder / relative), blocks
+
     def verify(self) -> None:
-        """Read every file again and check it; raises ``ArtifactError`` and remembers it."""
+        """Read every file again and check all its digests; raises ``ArtifactError`` and remembers it."""
         self._unverified = {entry.path: entry for entry in self.manifest.files}
+        for blocks in self._blocks.values():
+            blocks.forget()
         self._verify(self.manifest.files, from_disk=True)
 
     def verify_in_background(self) -> None:
@@ -260,11 +281,23 @@ class Release:
             for entry in entries:
                 if entry.path not in self._unverified:
                     continue
+                blocks = self._blocks.get(entry.path)
+                if blocks is not None:
+                    blocks.require(0, entry.bytes)
                 try:
-                    self._check_digest(entry, from_disk=from_disk or entry.bytes < SMALL_FILE_BYTES)
+                    if blocks is None or from_disk:
+                        self._check_digest(entry, from_disk=from_disk or entry.bytes < SMALL_FILE_BYTES)
                 except ArtifactError as error:
-                    self._failure = error
+                    self._remember(error)
                     raise
+                self._unverified.pop(entry.path, None)
+
+    def _remember(self, error: ArtifactError) -> None:
+        self._failure = error
+
+    def _bytes_left(self, entry: FileEntry) -> int:
+        blocks = self._blocks.get(entry.path)
+        return entry.bytes if blocks is None else blocks.bytes_left
 
     def _verify_quietly(self) -> None:
         try:

@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
+from atlas.blocks import block_digests
 from atlas.digests import sha256_json
 from atlas.errors import ArtifactError
 from atlas.manifest import SCHEMA_VERSION, FileEntry, Manifest, StageEntry, write_json
-from atlas.release import Home, Release
+from atlas.release import SMALL_FILE_BYTES, Home, Release
 from indexer.stage import BuildRequest
 
 _VERSIONED = (
@@ -38,7 +39,8 @@ def publish(home: Home, folder: Path, request: BuildRequest, entries: Sequence[S
 
     A kill before the rename leaves a build that publishes again; after it there is a whole release.
     """
-    files = sorted((file for entry in entries for file in entry.outputs), key=lambda file: file.path)
+    outputs = sorted((file for entry in entries for file in entry.outputs), key=lambda file: file.path)
+    files = [_with_blocks(folder, file) for file in outputs]
     manifest = Manifest(
         schema_version=SCHEMA_VERSION,
         name=request.name,
@@ -53,7 +55,7 @@ def publish(home: Home, folder: Path, request: BuildRequest, entries: Sequence[S
         files=files,
         stages=list(entries),
     )
-    write_json(folder / "manifest.json", manifest.model_dump(mode="json"))
+    write_json(folder / "manifest.json", manifest.model_dump(mode="json", exclude_defaults=True))
     Release(folder).verify()  # re-read from disk before anyone else can
     home.releases.mkdir(parents=True, exist_ok=True)
     os.replace(folder, home.releases / request.name)
@@ -62,6 +64,13 @@ def publish(home: Home, folder: Path, request: BuildRequest, entries: Sequence[S
 def content_key(files: Sequence[FileEntry]) -> str:
     """Return one digest over all artefacts: two builds with equal keys are the same atlas, byte for byte."""
     return sha256_json([[file.path, file.sha256] for file in sorted(files, key=lambda file: file.path)])
+
+
+def _with_blocks(folder: Path, file: FileEntry) -> FileEntry:
+    """Return a file with the digests of its blocks, if it is large: it is then checked part by part when it is used."""
+    if file.bytes < SMALL_FILE_BYTES:
+        return file
+    return file.model_copy(update={"blocks": block_digests(folder / file.path)})
 
 
 def _model_hash(entries: Sequence[StageEntry]) -> str:

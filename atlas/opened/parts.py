@@ -74,7 +74,8 @@ class Opened:
         """The vectors of the samples."""
         from atlas.vectors.store import VectorStore
 
-        return VectorStore.open(self.release.checked("vectors.npy"))
+        path, guard = self.release.guarded("vectors.npy")
+        return VectorStore.open(path, guard=guard)
 
     @cached_property
     def index(self) -> VectorIndex:

@@ -145,7 +145,7 @@ def _sweep_into(
     background = load_background(atlas)
     texts = [readable_term(term) for term in wanted.terms]
     vectors = unit(_embed(atlas, texts, caches=caches, check=check))
-    for needed in ("communities.parquet", "samples.parquet"):
+    for needed in ("communities.parquet", "samples.parquet", "vectors.npy"):
         release.checked(needed)
     members = Members.read(release.folder)
     check(_EMBEDDING)

@@ -78,7 +78,8 @@ def explain_hit(release: Release, model: JointModel, *, row: int, query: np.ndar
             "Build the release again with a newer starter.",
             kind="missing",
         )
-    with VectorStore.open(release.checked("vectors.npy")) as store:
+    path, guard = release.guarded("vectors.npy")
+    with VectorStore.open(path, guard=guard) as store:
         rows = np.array([row])
         vector, score = store.rows(rows)[0], float(store.exact_scores(query, rows)[0])
     lost = contributions(weights, vector=vector, query=query, gene_vectors=model.gene_vectors(weights.genes))

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from atlas.blocks import CheckedBlocks
 from atlas.errors import ArtifactError, InputError
 
 CHUNK_BYTES = 32 << 20
@@ -32,6 +33,8 @@ class VectorStore:
         File in npy format 1.0 or 2.0, float16, C order, two-dimensional.
     mmap
         Map the file (default) or read it into memory.
+    guard
+        Asked before bytes of the file are used; raises if they were changed.
 
     Raises
     ------
@@ -39,19 +42,23 @@ class VectorStore:
         If the file is missing, is not a float16 matrix, or is shorter than its header says.
     """
 
-    def __init__(self, path: Path, *, mmap: bool = True) -> None:
+    def __init__(self, path: Path, *, mmap: bool = True, guard: CheckedBlocks | None = None) -> None:
         self.path = path
+        self._guard = guard
+        if guard is not None:
+            guard.require(0, 1 if mmap else path.stat().st_size)
         self._matrix = _open_matrix(path, mmap=mmap)
         self.n, self.dim = self._matrix.shape
+        self._offset = int(getattr(self._matrix, "offset", 0))
         self._file: int | None = None
         self._pool: ThreadPoolExecutor | None = None
         if isinstance(self._matrix, np.memmap) and self._matrix.nbytes >= _PREAD_MIN_FILE_BYTES:
             self._open_random_reader()
 
     @classmethod
-    def open(cls, path: Path, *, mmap: bool = True) -> VectorStore:
+    def open(cls, path: Path, *, mmap: bool = True, guard: CheckedBlocks | None = None) -> VectorStore:
         """Open the file; the same as the constructor, named for readers."""
-        return cls(path, mmap=mmap)
+        return cls(path, mmap=mmap, guard=guard)
 
     def __enter__(self) -> VectorStore:
         return self
@@ -83,12 +90,16 @@ class VectorStore:
         (m, dim) float32.
         """
         ids = self._check_rows(ids)
+        if self._guard is not None:
+            self._guard.require_rows(ids, offset=self._offset, width=2 * self.dim)
         if self._pool is not None and 0 < ids.size <= _PREAD_MAX_ROWS:
             return self._read_scattered(ids).astype(np.float32)
         return np.asarray(self._matrix[ids], dtype=np.float32)
 
     def block(self, start: int, stop: int) -> np.ndarray:
         """Return the vectors of rows ``start`` to ``stop`` (exclusive) as (stop - start, dim) float32."""
+        if self._guard is not None:
+            self._guard.require(self._offset + 2 * self.dim * start, self._offset + 2 * self.dim * min(stop, self.n))
         return np.asarray(self._matrix[start:stop], dtype=np.float32)
 
     def blocks(self, *, chunk_bytes: int = CHUNK_BYTES) -> Any:
@@ -167,7 +178,7 @@ class VectorStore:
     def _read_scattered(self, ids: np.ndarray) -> np.ndarray:
         if self._pool is None or self._file is None:
             raise InputError("This vector store is closed. Open it again.")
-        file, width, offset = self._file, 2 * self.dim, int(getattr(self._matrix, "offset", 0))
+        file, width, offset = self._file, 2 * self.dim, self._offset
 
         def read(part: np.ndarray) -> list[bytes]:
             return [os.pread(file, width, offset + width * int(row)) for row in part]

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from toy_stages import toy_plan
 
+from atlas.blocks import block_digests
 from atlas.errors import ArtifactError, InputError, NotFoundError, ResourceError
 from atlas.release import Home, Release, check_name, write_pointer
 from atlas.settings import Settings
@@ -162,3 +163,35 @@ def test_folder_that_was_renamed_is_refused(tmp_path: Path) -> None:
     release.folder.rename(release.folder.with_name("other"))
     with pytest.raises(ArtifactError, match="rename the folder back"):
         Release.open(Home(tmp_path / "home"), "other")
+
+
+def test_large_file_with_blocks_is_checked_part_by_part_and_its_changed_bytes_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("atlas.release.SMALL_FILE_BYTES", 1)
+    monkeypatch.setattr("atlas.blocks.BLOCK_BYTES", 16)
+    release = publish(tmp_path / "home", "one")
+    manifest = json.loads(release.path("manifest.json").read_text())
+    for entry in manifest["files"]:
+        if entry["path"] == "vectors.npy":
+            entry["blocks"] = block_digests(release.path("vectors.npy"))
+    release.path("manifest.json").write_text(json.dumps(manifest))
+    n_bytes = release.path("vectors.npy").stat().st_size
+    opened = Release(release.folder)
+    for path in ("model", "samples.parquet"):
+        opened.checked(path)
+    before = opened.verified
+    path, guard = opened.guarded("vectors.npy")
+    assert guard is not None
+    guard.require(0, 16)
+    assert before < opened.verified < 1.0
+    payload = bytearray(path.read_bytes())
+    payload[-1] ^= 1
+    path.write_bytes(payload)
+    with pytest.raises(ArtifactError, match=f"vectors.npy .* {(n_bytes - 1) // 16 * 16} to {n_bytes - 1}"):
+        guard.require(n_bytes - 1, n_bytes)
+    with pytest.raises(ArtifactError, match="was changed"):
+        opened.raise_if_corrupt()
+    for check in (lambda: Release(release.folder).checked("vectors.npy"), lambda: Release(release.folder).verify()):
+        with pytest.raises(ArtifactError, match="was changed"):
+            check()
