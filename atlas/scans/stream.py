@@ -1,6 +1,8 @@
 """One pass over the samples: who answers a term, how studies differ, and each sample's sum over all terms.
 
-In: ``vectors.npy``, block by block. Never more than one block of samples times one group of terms is in memory.
+In: ``vectors.npy``, block by block. Never more than one block of samples times one group of terms is in memory; the null of the
+samples is measured while the first group is. What it needs of the background lies in the span of the background's vectors,
+which has fewer axes than the vectors have: a text tower is narrower than the joint space it is drawn into.
 """
 
 from __future__ import annotations
@@ -10,8 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from atlas.scans.ground import Ground, TermEffects, over
+from atlas.scans.ground import Ground, Members, TermEffects, over
 from atlas.scans.testing import jackknife
+from atlas.vectors.moments import sums_by
+from atlas.vectors.passes import rows_in_order
 from atlas.vectors.store import VectorStore
 
 ANSWERS = 2.326
@@ -19,8 +23,11 @@ ANSWERS = 2.326
 a Gaussian lie above."""
 N_DRAWS = 1_000
 """Random lists of terms that a sample's sum is compared with."""
-_GROUP_BYTES = 96 << 20
+_GROUP_BYTES = 384 << 20
 _MOST_TERMS = 1_024
+_JACKKNIFE_BYTES = 32 << 20
+_FLAT_AXIS = 1e-7
+"""An axis along which the background varies less is left out: of no sample's variance is more than this lost."""
 
 
 @dataclass(frozen=True)
@@ -31,38 +38,66 @@ class SampleNull:
     ----------
     mean
         (dim,) mean vector of the background terms.
-    covariance
-        (dim, dim).
+    axes
+        (dim, r) principal axes along which they vary.
+    variances
+        (r,) how much.
     """
 
     mean: np.ndarray
-    covariance: np.ndarray
+    axes: np.ndarray
+    variances: np.ndarray
 
     @classmethod
     def of(cls, background: np.ndarray) -> SampleNull:
         """Measure (n, dim) background vectors."""
-        mean = background.mean(axis=0, dtype=np.float64)
+        mean = background.mean(axis=0, dtype=np.float64) if len(background) else np.zeros(background.shape[1])
         apart = background - mean
-        return cls(mean.astype(np.float32), (apart.T @ apart / max(background.shape[0], 1)).astype(np.float32))
+        variances, axes = np.linalg.eigh(apart.T @ apart / max(background.shape[0], 1))
+        kept = variances > _FLAT_AXIS
+        return cls(*(part.astype(np.float32) for part in (mean, axes[:, kept], variances[kept])))
 
-    def thresholds(self, block: np.ndarray) -> np.ndarray:
-        """Return the cosine above which each sample of a block answers, (m,) float32."""
-        variance = np.einsum("ij,ij->i", block @ self.covariance, block)
-        return np.asarray(block @ self.mean + ANSWERS * np.sqrt(np.maximum(variance, 0.0)))
+    def thresholds(self, along: np.ndarray, means: np.ndarray) -> np.ndarray:
+        """Return the cosine above which each sample answers, (m,) float32.
+
+        Parameters
+        ----------
+        along
+            (m, r) the samples on ``axes``.
+        means
+            (m,) their products with ``mean``.
+        """
+        return np.asarray(means + ANSWERS * np.sqrt(along**2 @ self.variances))
 
 
 @dataclass(frozen=True)
 class SumNull:
-    """Sums over random lists of terms, as vectors: ``weights`` (dim,), ``draws`` (dim, N_DRAWS), and their constants."""
+    """Sums over random lists of terms, as vectors, and their constants.
+
+    Attributes
+    ----------
+    weights, offset
+        (dim,) vector and constant of the sum over the terms themselves.
+    draws, of_mean, offsets
+        (r, N_DRAWS) vectors of the random lists on the background's axes, (N_DRAWS,) their shares of its mean, constants.
+    """
 
     weights: np.ndarray
     offset: float
     draws: np.ndarray
+    of_mean: np.ndarray
     offsets: np.ndarray
 
     @classmethod
     def of(
-        cls, vectors: np.ndarray, terms: TermEffects, *, background: np.ndarray, measured: TermEffects, seed: int
+        cls,
+        vectors: np.ndarray,
+        terms: TermEffects,
+        *,
+        background: np.ndarray,
+        measured: TermEffects,
+        samples: SampleNull,
+        seed: int,
     ) -> SumNull:
         """Fold the terms into one vector, and each of the random lists of as many background terms into another.
 
@@ -72,18 +107,28 @@ class SumNull:
         n = max(background.shape[0], 1)
         rng = np.random.default_rng(seed)
         counts = rng.multinomial(vectors.shape[0], np.full(n, 1.0 / n), size=N_DRAWS)[:, : background.shape[0]]
+        weighted = counts * null_scale
         return cls(
             weights=(scale @ vectors).astype(np.float32),
             offset=float(scale @ terms.mean),
-            draws=((counts * null_scale) @ background).T.astype(np.float32),
+            draws=(weighted @ ((background - samples.mean) @ samples.axes)).T.astype(np.float32),
+            of_mean=weighted.sum(axis=1).astype(np.float32),
             offsets=(counts @ (null_scale * measured.mean)).astype(np.float32),
         )
 
-    def place(self, block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return (sum of z, percentile among the random lists) of each sample of a block."""
-        sums = block @ self.weights - self.offset
-        below = (block @ self.draws - self.offsets) < sums[:, None]
-        return sums, 100.0 * below.mean(axis=1)
+    def place(self, sums: np.ndarray, along: np.ndarray, means: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return (sum of z, percentile among the random lists) of each sample of a block.
+
+        Parameters
+        ----------
+        sums
+            (m,) products of the samples with ``weights``.
+        along, means
+            The samples on the background's axes, (m, r), and their products with its mean, (m,).
+        """
+        own = sums - np.float32(self.offset)
+        below = along @ self.draws < (own[:, None] + self.offsets - np.outer(means, self.of_mean))
+        return own, 100.0 * below.mean(axis=1)
 
 
 @dataclass(frozen=True)
@@ -127,39 +172,81 @@ def stream(
         Called after each block with the number of samples times terms done; what it raises ends the work.
     """
     m, members = vectors.shape[0], ground.members
-    placed = [(*sums.place(block), samples.thresholds(block)) for _, block in store.blocks()]
-    totals, percentiles, thresholds = (
-        np.concatenate(column).astype(np.float32) for column in zip(*placed, strict=True)
-    )
     shape = (m, members.sizes.size)
     low, high = np.empty(shape, dtype=np.float32), np.empty(shape, dtype=np.float32)
     answering = np.empty(shape, dtype=np.int64)
-    group = int(np.clip(_GROUP_BYTES // (12 * members.pair_sizes.size), 16, _MOST_TERMS))
+    placed = _Placed.empty(store.n)
+    group = terms_of_a_pass(members.pair_sizes.size)
     for start in range(0, m, group):
-        part = slice(start, start + group)
-        similarity, answers = _pass(store, ground, vectors[part], thresholds=thresholds, step=step)
-        scale = over(terms.deviation[part])[:, None]
-        z = (similarity.T - members.pair_sizes * terms.mean[part][:, None]) * scale
-        low[part], high[part] = jackknife(z, members.pair_sizes, members.starts)
+        part = slice(start, min(start + group, m))
+        null = (samples, sums) if start == 0 else None
+        similarity, answers = _pass(store, members, vectors[part], placed=placed, null=null, step=step)
         answering[part] = np.add.reduceat(answers.T, members.starts, axis=1)
-    return Streamed(low, high, answering, totals, percentiles)
+        low[part], high[part] = _intervals(similarity, terms, part, members=members)
+    return Streamed(low, high, answering, placed.sums, placed.percentiles)
+
+
+def terms_of_a_pass(n_pairs: int) -> int:
+    """Return how many terms are held at once where there are ``n_pairs`` (cluster, study) pairs."""
+    return int(np.clip(_GROUP_BYTES // (12 * n_pairs), 16, _MOST_TERMS))
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """What is known of each sample after the first group of terms, (n,) float32 each."""
+
+    sums: np.ndarray
+    percentiles: np.ndarray
+    thresholds: np.ndarray
+
+    @classmethod
+    def empty(cls, n: int) -> _Placed:
+        return cls(*(np.empty(n, dtype=np.float32) for _ in range(3)))
 
 
 def _pass(
-    store: VectorStore, ground: Ground, vectors: np.ndarray, *, thresholds: np.ndarray, step: Callable[[int], None]
+    store: VectorStore,
+    members: Members,
+    vectors: np.ndarray,
+    *,
+    placed: _Placed,
+    null: tuple[SampleNull, SumNull] | None,
+    step: Callable[[int], None],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return, for each (cluster, study), the sum of similarities and the number of samples that answer: (n_pairs, m)."""
-    members = ground.members
-    similarity = np.zeros((members.pair_sizes.size, vectors.shape[0]))
-    answers = np.zeros((members.pair_sizes.size, vectors.shape[0]), dtype=np.int32)
-    columns = np.ascontiguousarray(vectors.T)
-    for start, block in store.blocks(chunk_bytes=8 << 20):
-        scores = block @ columns
-        pair = members.pair[start : start + block.shape[0]]
-        order = np.argsort(pair, kind="stable")
-        places, first = np.unique(pair[order], return_index=True)
-        similarity[places] += np.add.reduceat(scores[order], first, axis=0, dtype=np.float64)
-        found = scores > thresholds[start : start + block.shape[0], None]
-        answers[places] += np.add.reduceat(found[order].astype(np.int32), first, axis=0)
-        step(block.shape[0] * vectors.shape[0])
+    m = vectors.shape[0]
+    similarity = np.zeros((members.pair_sizes.size, m))
+    answers = np.zeros((members.pair_sizes.size, m), dtype=np.int32)
+    columns = (
+        [vectors.T] if null is None else [vectors.T, null[1].weights[:, None], null[0].mean[:, None], null[0].axes]
+    )
+    together = np.ascontiguousarray(np.hstack(columns))
+    for start, block in rows_in_order(store):
+        rows = slice(start, start + block.shape[0])
+        products = block @ together
+        if null is not None:
+            own, mean, along = products[:, m], products[:, m + 1], products[:, m + 2 :]
+            placed.thresholds[rows] = null[0].thresholds(along, mean)
+            placed.sums[rows], placed.percentiles[rows] = null[1].place(own, along, mean)
+        scores = products[:, :m]
+        found = (scores > placed.thresholds[rows, None]).astype(np.float32)
+        places, added = sums_by(np.hstack([scores, found]), members.pair[rows])
+        similarity[places] += added[:, :m]
+        answers[places] += added[:, m:].astype(np.int32)
+        step(block.shape[0] * m)
     return similarity, answers
+
+
+def _intervals(
+    similarity: np.ndarray, terms: TermEffects, part: slice, *, members: Members
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return low and high (m, n_clusters) of the terms of a part, a few terms at a time."""
+    at_once = max(1, _JACKKNIFE_BYTES // (8 * members.pair_sizes.size))
+    mean, scale = terms.mean[part], over(terms.deviation[part])
+    found = []
+    for start in range(0, mean.size, at_once):
+        some = slice(start, start + at_once)
+        z = (similarity[:, some].T - members.pair_sizes * mean[some, None]) * scale[some, None]
+        found.append(jackknife(z, members.pair_sizes, members.starts))
+    low, high = zip(*found, strict=True)
+    return np.concatenate(low), np.concatenate(high)

@@ -85,13 +85,14 @@ def sweep(
     q_within = benjamini_hochberg(tests.cell_p)
     chosen = q < LEVEL
     q_cells = np.where(chosen[:, None], selected_families(q_within, n_selected=int(chosen.sum())), np.nan)
+    samples = SampleNull.of(background)
     streamed = stream(
         store,
         ground,
         vectors,
         terms=measured,
-        samples=SampleNull.of(background),
-        sums=SumNull.of(vectors, measured, background=background, measured=null.measured, seed=seed),
+        samples=samples,
+        sums=SumNull.of(vectors, measured, background=background, measured=null.measured, samples=samples, seed=seed),
         step=_counting(progress, total=m * store.n, start=_TESTING, stop=1.0),
     )
     calibration = null.calibration(n_terms=m, seed=seed)

@@ -35,7 +35,7 @@ class ScanVocabulary:
     """Sweep the vocabularies named in the request."""
 
     name = "scan_vocabulary"
-    version = 2
+    version = 3
     inputs: tuple[str, ...] = ("samples.parquet", "vectors.npy", "communities.parquet")
     outputs: tuple[str, ...] = ("scans",)
 

@@ -10,6 +10,7 @@ import pytest
 from scan_fixtures import DIM, N_CLUSTERS, ToyAtlas, random_terms, toy_atlas
 
 from atlas.scans import stream as stream_module
+from atlas.scans.background import unit
 from atlas.scans.ground import Ground, Members, first_series
 from atlas.scans.stream import ANSWERS, SampleNull, SumNull, stream
 from atlas.vectors.store import VectorStore, write_vectors
@@ -71,19 +72,18 @@ def test_first_series_of_a_slice() -> None:
 
 @pytest.mark.parametrize("group", [1, 1_024])
 def test_the_pass_is_what_loops_find(toy: ToyAtlas, monkeypatch: pytest.MonkeyPatch, group: int) -> None:
-    monkeypatch.setattr(stream_module, "_MOST_TERMS", group)
-    if group == 1:
-        monkeypatch.setattr(stream_module.np, "clip", lambda *_: 1)
+    monkeypatch.setattr(stream_module, "terms_of_a_pass", lambda n_pairs: group)
+    monkeypatch.setattr(stream_module, "_JACKKNIFE_BYTES", group)
     terms, background = random_terms(5, seed=1), random_terms(200, seed=2)
-    measured, null = toy.ground.effects(terms), toy.ground.effects(background)
+    measured, null, samples = toy.ground.effects(terms), toy.ground.effects(background), SampleNull.of(background)
     steps: list[int] = []
     found = stream(
         toy.store,
         toy.ground,
         terms,
         terms=measured,
-        samples=SampleNull.of(background),
-        sums=SumNull.of(terms, measured, background=background, measured=null, seed=0),
+        samples=samples,
+        sums=SumNull.of(terms, measured, background=background, measured=null, samples=samples, seed=0),
         step=steps.append,
     )
     z = z_scores(toy, terms)
@@ -102,10 +102,7 @@ def test_the_pass_is_what_loops_find(toy: ToyAtlas, monkeypatch: pytest.MonkeyPa
 
 def test_a_sum_is_placed_among_sums_of_as_many_random_terms(toy: ToyAtlas) -> None:
     terms, background = random_terms(6, seed=1), random_terms(300, seed=2)
-    null = SumNull.of(
-        terms, toy.ground.effects(terms), background=background, measured=toy.ground.effects(background), seed=0
-    )
-    sums, percentiles = null.place(toy.vectors.astype(np.float32))
+    sums, percentiles = placed(toy, terms, background)
     z, own = z_scores(toy, background), z_scores(toy, terms).sum(axis=1)
     rng = np.random.default_rng(5)
     draws = np.stack([z[:, rng.integers(0, 300, 6)].sum(axis=1) for _ in range(2_000)], axis=1)
@@ -116,5 +113,35 @@ def test_a_sum_is_placed_among_sums_of_as_many_random_terms(toy: ToyAtlas) -> No
 
 def test_no_background_is_no_error(toy: ToyAtlas) -> None:
     terms, none = random_terms(2, seed=1), np.empty((0, DIM), dtype=np.float32)
-    null = SumNull.of(terms, toy.ground.effects(terms), background=none, measured=toy.ground.effects(none), seed=0)
-    assert np.isfinite(null.place(toy.vectors.astype(np.float32))[1]).all()
+    assert np.isfinite(placed(toy, terms, none)[1]).all()
+
+
+def test_axes_of_the_background_are_as_good_as_its_vectors(toy: ToyAtlas) -> None:
+    """A background that varies in few directions is folded without loss: draws and thresholds equal the plain products."""
+    terms = random_terms(6, seed=1)
+    flat = unit(random_terms(300, seed=2)[:, :7] @ random_terms(7, seed=3) + random_terms(1, seed=4))
+    samples = SampleNull.of(flat)
+    assert samples.axes.shape == (DIM, 8)
+    own = toy.vectors @ flat.T.astype(np.float64)
+    vectors = toy.vectors.astype(np.float32)
+    found = samples.thresholds(vectors @ samples.axes, vectors @ samples.mean)
+    np.testing.assert_allclose(found, own.mean(axis=1) + ANSWERS * own.std(axis=1), atol=1e-5)
+    measured = toy.ground.effects(flat)
+    null = SumNull.of(terms, toy.ground.effects(terms), background=flat, measured=measured, samples=samples, seed=7)
+    counts = np.random.default_rng(7).multinomial(6, np.full(300, 1 / 300), size=1_000)
+    plain = (own / measured.deviation) @ counts.T
+    folded = vectors @ samples.axes @ null.draws + np.outer(vectors @ samples.mean, null.of_mean)
+    np.testing.assert_allclose(folded, plain, rtol=1e-4, atol=1e-3)
+
+
+def placed(toy: ToyAtlas, terms: np.ndarray, background: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    samples, vectors = SampleNull.of(background), toy.vectors.astype(np.float32)
+    null = SumNull.of(
+        terms,
+        toy.ground.effects(terms),
+        background=background,
+        measured=toy.ground.effects(background),
+        samples=samples,
+        seed=0,
+    )
+    return null.place(vectors @ null.weights, vectors @ samples.axes, vectors @ samples.mean)
