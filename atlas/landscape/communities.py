@@ -58,7 +58,7 @@ def find_communities(graph: NeighbourGraph, parameters: CommunityParameters | No
     ConfigError
         If the engine is unknown or the resolution not positive.
     """
-    return communities_of_edges(graph.n, edges_of(graph), parameters or CommunityParameters())
+    return communities_of_edges(graph.n, graph.edges, parameters or CommunityParameters())
 
 
 def communities_of_edges(n: int, edges: np.ndarray, parameters: CommunityParameters) -> np.ndarray:
@@ -80,20 +80,15 @@ def communities_of_edges(n: int, edges: np.ndarray, parameters: CommunityParamet
     return number_by_size(_ENGINES[parameters.engine](igraph.Graph(n=n, edges=edges), parameters))
 
 
-def edges_of(graph: NeighbourGraph) -> np.ndarray:
-    """Return each pair of rows of which either lists the other, once: (n_edges, 2) int64, smaller row first."""
-    source = np.repeat(np.arange(graph.n, dtype=np.int64), graph.k)
-    target = graph.indices.astype(np.int64).ravel()
-    pairs = np.unique(np.minimum(source, target) * graph.n + np.maximum(source, target))
-    return np.column_stack([pairs // max(graph.n, 1), pairs % max(graph.n, 1)])
-
-
 def modularity(graph: NeighbourGraph, clusters: np.ndarray) -> float:
     """Return the modularity of a clustering at resolution 1; 0 for a graph without edges."""
-    import igraph
-
-    edges = edges_of(graph)
-    return float(igraph.Graph(n=graph.n, edges=edges).modularity(clusters.tolist())) if len(edges) else 0.0
+    n_edges, n_clusters = len(graph.edges), int(clusters.max()) + 1
+    if not n_edges:
+        return 0.0
+    ends = clusters[graph.edges]
+    inside = np.bincount(ends[ends[:, 0] == ends[:, 1], 0], minlength=n_clusters) / n_edges
+    degrees = np.bincount(ends.ravel(), minlength=n_clusters) / (2 * n_edges)
+    return float((inside - degrees**2).sum())
 
 
 def number_by_size(membership: np.ndarray) -> np.ndarray:

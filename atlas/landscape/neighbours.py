@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -45,6 +46,14 @@ class NeighbourGraph:
     def k(self) -> int:
         """Neighbours of each row."""
         return int(self.indices.shape[1])
+
+    @cached_property
+    def edges(self) -> np.ndarray:
+        """Each pair of rows of which either lists the other, once: (n_edges, 2) int64, smaller row first."""
+        source = np.repeat(np.arange(self.n, dtype=np.int64), self.k)
+        target = self.indices.astype(np.int64).ravel()
+        pairs = np.unique(np.minimum(source, target) * self.n + np.maximum(source, target))
+        return np.column_stack([pairs // max(self.n, 1), pairs % max(self.n, 1)])
 
     def save(self, path: Path) -> None:
         """Write as npz; the same graph gives the same bytes."""

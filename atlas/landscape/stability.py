@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from atlas.errors import ConfigError
-from atlas.landscape.communities import CommunityParameters, communities_of_edges, edges_of
+from atlas.landscape.communities import CommunityParameters, communities_of_edges
 from atlas.landscape.neighbours import NeighbourGraph
 
 LOW_QUANTILE = 0.05
@@ -68,14 +68,13 @@ def resampled_overlaps(
     """
     chosen = plan or ResamplingPlan()
     chosen.check()
-    edges = edges_of(graph)
     overlaps = np.empty((chosen.n_resamples, int(clusters.max()) + 1), dtype=np.float32)
     for number in range(chosen.n_resamples):
         rng = np.random.default_rng([parameters.seed, number])
         rows = np.sort(rng.choice(graph.n, max(1, round(chosen.share * graph.n)), replace=False))
         passes = min(parameters.n_iterations, chosen.n_iterations)
         seeded = replace(parameters, seed=parameters.seed + 1 + number, n_iterations=passes)
-        found = communities_of_edges(rows.size, induced(edges, rows, n=graph.n), seeded)
+        found = communities_of_edges(rows.size, induced(graph.edges, rows, n=graph.n), seeded)
         overlaps[number] = best_jaccard(clusters[rows], found, n_clusters=overlaps.shape[1])
         if advance is not None:
             advance(1)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from atlas.errors import ConfigError
-from atlas.landscape.communities import CommunityParameters, edges_of, find_communities
+from atlas.landscape.communities import CommunityParameters, find_communities
 from atlas.landscape.neighbours import NeighbourGraph
 from atlas.landscape.stability import ResamplingPlan, best_jaccard, induced, resampled_overlaps, summarise
 
@@ -73,7 +73,7 @@ def test_the_smallest_atlases_have_an_answer(n: int) -> None:
     made = NeighbourGraph(indices.astype(np.int32), np.ones(indices.shape, dtype=np.float32))
     overlaps = resampled_overlaps(made, find_communities(made), CommunityParameters())
     assert overlaps.shape[0] == 20
-    assert edges_of(made).shape == (n - 1, 2)
+    assert made.edges.shape == (n - 1, 2)
 
 
 def test_a_cluster_never_drawn_has_no_stability() -> None:
