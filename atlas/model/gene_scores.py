@@ -127,7 +127,7 @@ def _of_cell(linear: np.ndarray, panel: Panel, *, recipe: CellRecipe) -> np.ndar
     """Log share of the cell over the gene's median, standardised within the cell; genes not seen share one value."""
     weights = np.zeros(linear.size, dtype=np.float64)
     total, values = float(linear.sum()), linear[panel.known]
-    seen = np.flatnonzero(values)
+    seen = np.flatnonzero(values != 0)
     if total <= 0.0 or seen.size == 0:
         return weights
     scale = 1.0 if recipe.target_sum is None else recipe.target_sum / total
@@ -154,6 +154,6 @@ def _sized(scores: np.ndarray, *, signed: bool, power: float, clip: float) -> np
     scores[np.isnan(scores)] = 0.0
     kept: np.ndarray = np.clip(scores, -clip if signed else 0.0, clip)
     if power != 1.0:
-        some = np.flatnonzero(kept)  # powers are slow, and most genes of a row weigh nothing
+        some = np.flatnonzero(kept != 0)  # powers are slow, and most genes of a row weigh nothing
         kept[some] = np.copysign(np.abs(kept[some]) ** power, kept[some])
     return kept

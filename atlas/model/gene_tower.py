@@ -161,7 +161,7 @@ class GeneTextTower:
 
     def _strongest(self, row: _Row, sums: np.ndarray, *, top: int) -> GeneWeights:
         """Return the ``top`` genes of one row by decreasing pull, the lower row first among equals."""
-        used = np.flatnonzero(row.whole)
+        used = np.flatnonzero(row.whole != 0)
         genes, whole = row.target.panel.genes[used], row.whole[used]
         pull = np.abs(whole) * self._table.code_lengths[genes]
         order = _largest(pull, top)
