@@ -7,6 +7,7 @@ compare plain substrings, so no character of a person's text is a wildcard or a 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -280,7 +281,8 @@ def _contains(column: pa.ChunkedArray, folded: str) -> np.ndarray:
     plain = _to_numpy(pc.string_is_ascii(texts))
     found = np.zeros(len(texts), dtype=bool)
     if folded.isascii():
-        found = _to_numpy(pc.match_substring(pc.ascii_lower(texts), folded)) & plain
+        # a literal as a regular expression: RE2 skips to its first letter, match_substring looks at every one
+        found = _to_numpy(pc.match_substring_regex(pc.ascii_lower(texts), re.escape(folded))) & plain
     found[~plain] = _to_numpy(pc.match_substring(fold(texts.filter(pa.array(~plain))), folded))
     return found
 
