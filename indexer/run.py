@@ -246,6 +246,10 @@ class Builder:
         except AtlasError as error:
             error.add_note(f"in stage {stage.name}")
             raise
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            raise _out_of_memory(stage, error) from error
         self._entry_path(stage).unlink(missing_ok=True)  # from here until the entry is back, the stage is "not done"
         self._move_outputs(stage, out)
         made = [file for name in stage.outputs for file in iter_files(self.folder / name)]
@@ -291,6 +295,22 @@ class Builder:
                 f"Only {free // 2**20} MiB are free under {self.folder}; stage {stage.name} needs at least "
                 f"{MIN_FREE_BYTES // 2**20} MiB. Free some space and run the same command again: it resumes."
             )
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Tell a failed allocation, which libraries in C++ report as a RuntimeError, from other errors."""
+    return isinstance(error, MemoryError) or any(said in str(error) for said in ("bad_alloc", "allocate memory"))
+
+
+def _out_of_memory(stage: Stage, error: BaseException) -> ResourceError:
+    peak, limit = _peak_rss_bytes(), resource.getrlimit(resource.RLIMIT_AS)[0]
+    bound = "" if limit == resource.RLIM_INFINITY else f" under a limit of {limit // 2**20} MiB (RLIMIT_AS)"
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else "an allocation failed"
+    return ResourceError(
+        f"Stage {stage.name} ran out of memory{bound}: {reason}. The build had used up to {peak // 2**20} MiB. Give it more "
+        "memory, end other programs, or build fewer samples (--limit), and run the same command again: it resumes.",
+        details={"stage": stage.name, "peak_bytes": peak, "limit_bytes": limit if bound else None},
+    )
 
 
 def _peak_rss_bytes() -> int:

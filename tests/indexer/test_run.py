@@ -8,8 +8,11 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
 import toy_stages
 from toy_stages import ToyStage, toy_plan
 
@@ -158,6 +161,20 @@ def test_full_disk_stops_with_a_sentence_and_resumes(tmp_path: Path, source: Pat
     resumed = toy_plan(source)
     Builder(request_in(home), resumed).run()
     assert [bool(stage.runs) for stage in resumed] == [False, True, True]
+
+
+@pytest.mark.parametrize("library", [np, torch])
+def test_stage_that_runs_out_of_memory_is_named_and_resumes(
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch, library: Any
+) -> None:
+    plan = toy_plan(source)
+    with monkeypatch.context() as patched:
+        patched.setattr(plan[1], "run", lambda ctx: library.empty(1 << 55))
+        with pytest.raises(ResourceError, match="Stage embed_samples ran out of memory: .*llocate.*resumes") as caught:
+            Builder(request_in(tmp_path / "home"), plan).run()
+    assert caught.value.details["stage"] == "embed_samples"
+    Builder(request_in(tmp_path / "home"), plan).run()
+    assert plan[0].runs == ["ingest_samples"]
 
 
 def test_too_little_free_disk_is_said_before_the_stage(
