@@ -35,6 +35,7 @@ from api.routes import (
     series,
     texts,
     transcriptomes,
+    viewer,
 )
 from api.serving import Serving
 from atlas import __version__
@@ -104,6 +105,7 @@ def create_app(settings: Settings | None = None, atlas_factory: Callable[[Settin
         v1.include_router(module.router)
     app.include_router(v1)
     app.include_router(metrics.router)
+    app.include_router(viewer.router)
     register_handlers(app)
     app.add_middleware(RequestFrame)
     describe(app, used)

@@ -50,6 +50,7 @@ class Settings(BaseSettings):
     ui_host: str = Field("127.0.0.1", description="Address the pages listen on.")
     ui_port: int = Field(8501, ge=0, le=65_535, description="Port of the pages.")
     api_url: str | None = Field(None, description="Where the pages find the API; default: api_host and api_port.")
+    public_api_url: str | None = Field(None, description="Where browsers find the API; default: as the pages find it.")
 
     admin_token: SecretStr | None = Field(
         None,

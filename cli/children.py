@@ -78,7 +78,9 @@ def run_ui() -> None:
     settings = load_settings()
     flags = page_flags(host=settings.ui_host, port=settings.ui_port)
     url = settings.api_url or f"http://{settings.api_host}:{settings.api_port}"
-    streamlit_cli.main(["run", str(page_path()), *flags, "--", url], standalone_mode=False)
+    streamlit_cli.main(
+        ["run", str(page_path()), *flags, "--", url, settings.public_api_url or ""], standalone_mode=False
+    )
 
 
 def run_work() -> None:

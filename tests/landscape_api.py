@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import numpy as np
-from pages_api import EVIL, TISSUES, FakeAtlas
+from pages_api import EVIL, TISSUES, FakeAtlas, send, viewer_file
 
 TOKEN = "a-token-of-sixteen-letters"
 TERMS = (
@@ -162,7 +162,12 @@ class FakeLandscape(FakeAtlas):
                 return 200, {"summary": summary, "term": self.terms()[row], "cells": self.cells(row)}
         return 404, error("not_found", f"The scan {name!r} has no such term.", {"near_matches": list(TERMS[:2])})
 
-    def answer(self, path: str, query: dict[str, list[str]]) -> tuple[int, dict[str, Any]]:
+    def column_scores(self, name: str, query: dict[str, list[str]]) -> np.ndarray:
+        if name == "percentile":
+            return np.asarray(self.scan("omim_expanded", ["samples"])[1]["percentile"])
+        return self.score("heart") * 10 if "scan" in query else super().column_scores(name, query)
+
+    def answer(self, path: str, query: dict[str, list[str]]) -> tuple[int, Any]:
         parts = [unquote(part) for part in path.strip("/").split("/")][1:]
         match parts:
             case ["scans"]:
@@ -259,6 +264,8 @@ class FakeLandscape(FakeAtlas):
             case "POST", ["keywords"]:
                 words = [{"library": "ARCHS4_Tissues", "term": "HEART", "score": 0.4, "z": 3.1}]
                 return 200, {"release": "made-up", "n_samples": len(sent["accessions"]), "keywords": words}
+            case "POST", ["selections", *rest]:
+                return 200, self.selection([*range(30)], paged=bool(rest))
             case "POST", ["transcriptomes", "neighbors"]:
                 return self.transcriptomes(headers, body)
         return 404, error("not_found", "There is nothing at this address.", {})
@@ -311,7 +318,8 @@ def landscape_api(atlas: FakeLandscape | None = None, *, port: int = 0) -> Itera
 
         def do_GET(self) -> None:
             url = urlsplit(self.path)
-            self._send(*made.answer(url.path, parse_qs(url.query)))
+            file = viewer_file(url.path)
+            self._send(*((200, file) if file else made.answer(url.path, parse_qs(url.query))))
 
         def do_change(self) -> None:
             body = self.rfile.read(int(self.headers.get("content-length", 0)))
@@ -320,14 +328,8 @@ def landscape_api(atlas: FakeLandscape | None = None, *, port: int = 0) -> Itera
 
         do_POST = do_PUT = do_DELETE = do_change
 
-        def _send(self, status: int, body: dict[str, Any]) -> None:
-            data = json.dumps(body).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            self.send_header("Connection", "close")  # an ended service must not answer on
-            self.end_headers()
-            self.wfile.write(data)
+        def _send(self, status: int, body: Any) -> None:
+            send(self, status, body, Connection="close")  # an ended service must not answer on
 
         def log_message(self, format: str, *args: object) -> None:
             """Stay silent."""

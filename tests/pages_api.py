@@ -8,10 +8,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import numpy as np
+
+from api.routes.viewer import FOLDER as VIEWER
+from api.routes.viewer import POLICY
 
 EVIL = (
     '<img src=x onerror="document.title=1"> **bold** [click](javascript:alert(1)) ![](http://elsewhere.example/x.png)'
@@ -37,6 +41,8 @@ class FakeAtlas:
         self.accessions = [f"GSM{4_000_000 + 7 * i}" for i in range(n_samples)]
         self.asked: list[str] = []
         self.questions: list[dict[str, list[str]]] = []
+        self.mapped: list[dict[str, list[str]]] = []
+        self.columns: list[str] = []
 
     def score(self, phrase: str) -> np.ndarray:
         words = {"cardiomyopathy": "heart", "islets": "islet", "cells": "cell"}
@@ -153,13 +159,60 @@ class FakeAtlas:
             "by_cluster": [{"value": str(first["cluster"]), "n": len(rows), "label": first["cluster_label"]}],
         }  # fmt: skip
 
-    def map(self, phrase: str | None) -> dict[str, Any]:
+    def map(self, phrase: str | None, *, most: int | None = None) -> dict[str, Any]:
+        score = self.score(phrase)[:most].tolist() if phrase else None
         return {
-            "release": "made-up", "accession": self.accessions, "x": self.x.tolist(), "y": self.y.tolist(),
-            "cluster": self.group.tolist(), "score": self.score(phrase).tolist() if phrase else None, "clusters": self.clusters(),
+            "release": "made-up", "accession": self.accessions[:most], "x": self.x[:most].tolist(), "y": self.y[:most].tolist(),
+            "cluster": self.group[:most].tolist(), "score": score, "clusters": self.clusters(),
         }  # fmt: skip
 
-    def answer(self, path: str, query: dict[str, list[str]]) -> tuple[int, dict[str, Any]]:  # noqa: C901
+    def layout(self) -> dict[str, Any]:
+        """Return what the map's columns mean."""
+        counts = [0, *(int((self.group == g).sum()) for g in range(len(TISSUES)))]
+        columns = [
+            {"name": name, "dtype": dtype, "width": width, "n_bytes": 0, "values": [], "counts": []}
+            for name, dtype, width in (("position", "<u2", 2), ("cluster", "|u1", 1), ("date", "<u2", 1))
+        ]
+        columns.append({**columns[1], "name": "tissue", "values": ["", *TISSUES], "counts": counts})
+        return {
+            "release": "made-up", "key": "c" * 16, "n_samples": self.n, "x": [float(self.x.min()), float(self.x.max())],
+            "y": [float(self.y.min()), float(self.y.max())], "n_dated": 0, "columns": columns, "clusters": self.clusters(),
+        }  # fmt: skip
+
+    def column(self, name: str, query: dict[str, list[str]]) -> Numbers:
+        """Return a column of the map."""
+        self.columns.append(name)
+        plain = {"cluster": self.group, "tissue": self.group + 1, "date": np.zeros(self.n)}
+        if name == "position":
+            axes = [(axis - axis.min()) / np.ptp(axis) * 65_535 for axis in (self.x, self.y)]
+            return Numbers(np.rint(np.column_stack(axes)).astype("<u2"))
+        if name in plain:
+            return Numbers(plain[name].astype("<u2" if name == "date" else "|u1"))
+        scores = self.column_scores(name, query)
+        low, high = float(scores.min()), float(scores.max())
+        return Numbers(
+            np.rint((scores - low) / (high - low) * 65_535).astype("<u2"), (low, float(np.median(scores)), high)
+        )
+
+    def column_scores(self, name: str, query: dict[str, list[str]]) -> np.ndarray:
+        """Return what a column of scores holds."""
+        return self.score(query.get("q", ["heart"])[0])
+
+    def selection(self, rows: list[int], *, paged: bool) -> dict[str, Any]:
+        """Return what some samples have in common, or the samples."""
+        if paged:
+            samples = [self.sample(row) for row in rows]
+            return {"release": "made-up", "n_samples": len(rows), "samples": samples, "next_cursor": None}
+        share = {"value": "0", "label": EVIL if self.evil else "heart", "n": len(rows), "share": 1.0, "share_of_atlas": 0.1}
+        shown = ("cluster", "label", "n_samples", "x", "y")
+        near = [{"similarity": 0.9, **{name: c[name] for name in shown}} for c in self.clusters()[:3]]
+        return {
+            "release": "made-up", "n_samples": len(rows), "n_averaged": len(rows),
+            "keywords": [{"library": "ARCHS4_Tissues", "term": EVIL if self.evil else "HEART", "score": 0.4, "z": 3.1}],
+            "by_cluster": [share], "by_tissue": [share], "by_series": [share], "near_clusters": near,
+        }  # fmt: skip
+
+    def answer(self, path: str, query: dict[str, list[str]]) -> tuple[int, Any]:  # noqa: C901
         if query.get("release", ["made-up"]) == ["removed"]:
             return 410, _error("release_retired", "Release 'removed' was taken out of service.", {"release": "removed"})
         parts = [unquote(part) for part in path.strip("/").split("/")][1:]
@@ -199,8 +252,21 @@ class FakeAtlas:
             case ["keywords"]:
                 keyword = {"library": "ARCHS4_Tissues", "term": EVIL if self.evil else "HEART", "score": 0.4, "z": 3.1}
                 return 200, {"release": "made-up", "n_samples": 1, "keywords": [keyword]}
+            case ["samples"]:
+                rows = np.flatnonzero(self.group == int(query["cluster"][0]))[: int(query["limit"][0])]
+                samples = [self.sample(int(row)) for row in rows]
+                return 200, {"release": "made-up", "n_samples": self.n, "samples": samples, "next_cursor": None}
             case ["map"]:
-                return 200, self.map(query.get("q", [None])[0])  # type: ignore[list-item]
+                self.mapped.append(query)
+                return 200, self.map(query.get("q", [None])[0], most=int(query.get("most", [str(self.n)])[0]))  # type: ignore[list-item]
+            case ["map", "columns"]:
+                return 200, self.layout()
+            case ["map", "columns", name]:
+                return 200, self.column(name, query)
+            case ["map", "rows", row]:
+                return 200, {"release": "made-up", "sample": self.sample(int(row))}
+            case ["selections", *_]:
+                return 200, self.selection([*range(min(self.n, 30))], paged=len(parts) > 1)
             case ["releases", "current"]:
                 return 200, {"release": "made-up", "created_at": "2026-01-01T00:00:00+00:00", "n_samples": self.n}
             case ["health", _]:
@@ -210,6 +276,42 @@ class FakeAtlas:
 
 def _error(code: str, message: str, details: dict[str, Any]) -> dict[str, Any]:
     return {"error": {"code": code, "message": message, "details": details, "request_id": "r1"}}
+
+
+class Numbers:
+    """A column as the service sends it: numbers as bytes; of scores with what their ends and their middle mean."""
+
+    def __init__(self, values: np.ndarray, ends: tuple[float, float, float] | None = None) -> None:
+        self.values, self.ends = values, ends
+
+
+def viewer_file(path: str) -> Path | None:
+    """Return the file of the map application at an address, if it is one of these."""
+    name = {"/map/": "index.html"}.get(path, path.removeprefix("/map/"))
+    file = VIEWER / name
+    return file if path.startswith("/map/") and file.is_file() else None
+
+
+def send(handler: BaseHTTPRequestHandler, status: int, body: Any, **more: str) -> None:
+    """Send JSON, numbers, or a file, with more headers if need be."""
+    headers = {"Content-Type": "application/json"}
+    if isinstance(body, Numbers):
+        data = body.values.tobytes()
+        headers = {"Content-Type": "application/octet-stream", "X-Geo-Atlas-Dtype": body.values.dtype.str}
+        for end, value in zip(("Low", "Middle", "High"), body.ends or (), strict=False):
+            headers[f"X-Geo-Atlas-{end}"] = str(value)
+    elif isinstance(body, Path):
+        data = body.read_bytes()
+        kinds = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".txt": "text/plain"}
+        headers = {"Content-Type": kinds[body.suffix], "Content-Security-Policy": POLICY}
+    else:
+        data = json.dumps(body).encode()
+    handler.send_response(status)
+    for name, value in (headers | more).items():
+        handler.send_header(name, value)
+    handler.send_header("Content-Length", str(len(data)))
+    handler.end_headers()
+    handler.wfile.write(data)
 
 
 @contextmanager
@@ -222,13 +324,11 @@ def fake_api(atlas: FakeAtlas | None = None, *, port: int = 0) -> Iterator[str]:
 
         def do_GET(self) -> None:
             url = urlsplit(self.path)
+            if (file := viewer_file(url.path)) is not None:
+                send(self, 200, file)
+                return
             status, body = made.answer(url.path, parse_qs(url.query))
-            data = json.dumps(body).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
+            send(self, status, body)
 
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length") or 0))

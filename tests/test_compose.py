@@ -61,7 +61,7 @@ def test_ports_are_published_on_this_machine_alone(compose: dict[str, Any]) -> N
 
 def test_the_pages_get_no_secret(compose: dict[str, Any]) -> None:
     given = compose["services"]["ui"]["environment"]
-    assert set(given) == {"GEO_ATLAS_UI_HOST", "GEO_ATLAS_API_URL"}
+    assert set(given) == {"GEO_ATLAS_UI_HOST", "GEO_ATLAS_API_URL", "GEO_ATLAS_PUBLIC_API_URL"}
 
 
 def test_who_waits_for_whom_exists_and_has_a_health_check(compose: dict[str, Any]) -> None:

@@ -4,8 +4,8 @@ Run by its absolute path: ``streamlit run /…/ui/app.py [-- API_URL]``. A page 
 ``page(service: Service, release: dict) -> None``; it may let ``AtlasHTTPError`` fly, the frame turns it into a sentence.
 
 What pages share: ``ui.service`` asks the API, ``ui.address`` keeps permalinks and changes pages, ``ui.views`` draws headings,
-empty states, failures, tables of hits and the map, ``ui.charts`` makes figures, ``ui.tables`` rows, ``ui.text`` makes text of
-strangers safe.
+empty states, failures and the foot, ``ui.atlas_map`` the map, ``ui.charts`` makes figures, ``ui.tables`` rows,
+``ui.text`` makes text of strangers safe.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from ui.service import Service, api_url
 
 PAGES = (
     ("search", "Search", ":material/search:"),
+    ("map", "Map", ":material/map:"),
     ("clusters", "Clusters", ":material/bubble_chart:"),
     ("scan", "Disease scan", ":material/grid_on:"),
     ("nearest", "Nearest samples", ":material/near_me:"),
@@ -52,7 +53,7 @@ def _runner(name: str) -> Callable[[], None]:
         service = Service(api_url())
         try:
             release = _release(service)
-            service.release = str(release["release"])
+            service.release, service.n_samples = str(release["release"]), int(release["n_samples"])
             importlib.import_module(f"ui.pages.{name}").page(service, release)
         except AtlasHTTPError as error:
             address.left()

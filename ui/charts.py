@@ -2,7 +2,7 @@
 
 Up to ``WEBGL_FROM`` points are drawn as SVG (crisp, and there in browsers without WebGL), all of one colour as one path: a
 mark of its own for each point takes a browser a second. They are found by the pointer through markers that are not drawn.
-More points are drawn by WebGL; above ``MOST_POINTS`` every n-th sample, those that are pointed out always.
+More points are drawn by WebGL; maps of large atlases are no charts but the map application, see ``ui.atlas_map``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from ui.labels import Canvas, Label, place_labels
 from ui.text import chart_text
 
 WEBGL_FROM = 5_000
-MOST_POINTS = 150_000
 
 Theme = Literal["light", "dark"]
 
@@ -53,7 +52,7 @@ def map_figure(
 ) -> go.Figure:
     """Return the map: coloured by score if ``columns`` has one, else by cluster.
 
-    The first trace holds every drawn sample (accession as ``customdata``), the last the names of the clusters.
+    The first trace holds every sample (accession as ``customdata``), the last the names of the clusters.
 
     Parameters
     ----------
@@ -72,7 +71,7 @@ def map_figure(
     """
     xs, ys = np.asarray(columns["x"], dtype=np.float64), np.asarray(columns["y"], dtype=np.float64)
     canvas = Canvas.around(xs, ys, width_px=width_px, height_px=height_px)
-    kept = _kept(columns, _rows_of(columns, {*highlighted, *(members or ())}))
+    kept = _ordered(columns)
     rows, colours = _coloured(columns, kept, members=members, theme=theme)
     size = 6.0 if len(rows) <= 3_000 else 4.0 if len(rows) <= 20_000 else 2.5
     light = len(rows) <= WEBGL_FROM
@@ -96,11 +95,6 @@ def map_figure(
     layout = _layout(canvas, height_px=height_px) | {"shapes": [*_leaders(labels, theme=theme), *shapes]}
     # The figure is made of what this module wrote: to check it again costs more than to draw it.
     return go.Figure({"data": [*traces, _names(labels, theme=theme)], "layout": layout}, _validate=False)
-
-
-def sampling_step(n_samples: int) -> int:
-    """Return n where every n-th sample is drawn; 1 draws them all."""
-    return max(1, -(-n_samples // MOST_POINTS))
 
 
 def score_range(columns: Mapping[str, Any]) -> tuple[float, float] | None:
@@ -164,12 +158,10 @@ def _rows_of(columns: Mapping[str, Any], wanted: Collection[str]) -> np.ndarray:
     return np.array([row for row, name in enumerate(columns["accession"]) if name in wanted], dtype=np.int64)
 
 
-def _kept(columns: Mapping[str, Any], always: np.ndarray) -> np.ndarray:
-    """Rows to draw, best score last, so that the best lie on top."""
-    n = len(columns["accession"])
-    rows = np.union1d(np.arange(0, n, sampling_step(n)), always)
+def _ordered(columns: Mapping[str, Any]) -> np.ndarray:
+    """Rows in the order of drawing: the best score last, so that the best lie on top."""
     scores = columns.get("score")
-    return rows[np.argsort(np.asarray(scores)[rows], kind="stable")] if scores else rows
+    return np.argsort(np.asarray(scores), kind="stable") if scores else np.arange(len(columns["accession"]))
 
 
 def _coloured(

@@ -9,7 +9,7 @@ from typing import Any
 import streamlit as st
 
 from atlas.client import Client
-from ui import downloads, hits, parts, views
+from ui import atlas_map, downloads, hits, parts, views
 from ui.question import Question
 from ui.service import Service
 from ui.tables import description_of
@@ -29,9 +29,9 @@ def draw(service: Service, question: Question, *, on_open: views.OnOpen) -> None
             st.html(f'<h2 class="ga-name">{markup(shorten(side.phrase, limit=80))}</h2>')
             hits.verdict(answer, side)
             words = None if hits.names_record(answer) else side.phrase
-            views.atlas_map(
-                service.ask(Client.map, words), key=f"map-{key}", title=f"Where the atlas answers {side.phrase}",
-                highlighted=[hit["sample"]["accession"] for hit in answer["hits"]], note="Rings: the hits.",
+            atlas_map.draw(
+                service, atlas_map.Asked(words), atlas_map.Marks(hits=[hit["sample"] for hit in answer["hits"]]),
+                key=f"map-{key}", title=f"Where the atlas answers {side.phrase}", note="Rings: the hits.",
                 width_px=600, height_px=380, on_open=on_open,
             )  # fmt: skip
             hits.table(

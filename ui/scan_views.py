@@ -261,13 +261,14 @@ def cell_table(cells: Sequence[Mapping[str, Any]]) -> None:
 
 
 def cluster_medians(
-    percentiles: Sequence[float], cluster_of: Sequence[int], labels: Mapping[int, str]
+    percentiles: np.ndarray | Sequence[float], cluster_of: np.ndarray | Sequence[int], labels: Mapping[int, str]
 ) -> list[dict[str, Any]]:
     """Return the median percentile of each cluster, highest first."""
     values, owners = np.asarray(percentiles, dtype=float), np.asarray(cluster_of)
+    order = np.argsort(owners, kind="stable")
+    clusters, starts = np.unique(owners[order], return_index=True)
     rows = []
-    for cluster in np.unique(owners):
-        mine = values[owners == cluster]
+    for cluster, mine in zip(clusters, np.split(values[order], starts[1:]), strict=False):
         rows.append(
             {
                 "Cluster": labels.get(int(cluster), f"cluster {cluster}"),
@@ -279,15 +280,20 @@ def cluster_medians(
     return sorted(rows, key=lambda row: -float(row["Median percentile"]))
 
 
-def sums(samples: Mapping[str, Any], columns: Mapping[str, Any]) -> None:
-    """Show in words and by cluster how the sum over all terms compares with random terms."""
-    st.html(f'<p class="ga-said"><b>{markup(scan_words.sum_sentence(samples["percentile"]))}</b></p>')
+def sums(percentile: np.ndarray, owners: np.ndarray, labels: Mapping[int, str]) -> None:
+    """Show in words and by cluster how the sum over all terms compares with random terms.
+
+    Parameters
+    ----------
+    percentile, owners
+        (n,) percentile of each sample's sum, and its cluster.
+    labels
+        Name of each cluster.
+    """
+    st.html(f'<p class="ga-said"><b>{markup(scan_words.sum_sentence(percentile))}</b></p>')
     st.html(f'<p class="ga-said">{markup(scan_words.SUM_CAVEAT)}</p>')
-    labels = {int(c["cluster"]): str(c["label"]) for c in columns["clusters"]}
-    if samples["accession"] != columns["accession"]:
-        return  # another release slipped in between; the next run has both of one
     st.dataframe(
-        cluster_medians(samples["percentile"], columns["cluster"], labels),
+        cluster_medians(percentile, owners, labels),
         hide_index=True,
         height=388,
         alt="Clusters by the median percentile of their samples' sums",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 SIGNIFICANT = 0.05
 
 NOTHING_FOUND = (
@@ -120,10 +122,10 @@ def cells_sentence(cells: Sequence[Mapping[str, Any]]) -> str:
     return said
 
 
-def sum_sentence(percentiles: Sequence[float]) -> str:
+def sum_sentence(percentiles: np.ndarray | Sequence[float]) -> str:
     """Say how many samples exceed what random terms reach."""
     n = len(percentiles)
     if not n:
         return "The scan holds no samples."
-    above = sum(1 for value in percentiles if value >= 95) / n
+    above = np.count_nonzero(np.asarray(percentiles) >= 95) / n
     return f"{share_text(above)} of {n:,} samples lie above the 95th percentile of random sums (5 % would by chance)."

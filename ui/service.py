@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
+from urllib.parse import urlsplit
 
 import httpx
 import streamlit as st
@@ -30,6 +31,23 @@ def api_url(argv: Sequence[str] = ()) -> str:
     return (url or DEFAULT_URL).rstrip("/")
 
 
+def public_url(url: str, *, page: str, argv: Sequence[str] = ()) -> str:
+    """Return where the reader's browser finds the API.
+
+    That is the page's second argument or ``GEO_ATLAS_PUBLIC_API_URL``, else the pages' own address of it, with the host of
+    ``page``, the address under which the browser reached this page, in place of one that means this machine.
+    """
+    arguments = list(argv) or sys.argv[1:]
+    given = (arguments[1] if len(arguments) > 1 else "") or os.environ.get("GEO_ATLAS_PUBLIC_API_URL", "")
+    if given:
+        return given.rstrip("/")
+    parts, reached = urlsplit(url), urlsplit(page).hostname
+    if not reached or parts.hostname not in ("127.0.0.1", "localhost", "::1", "0.0.0.0"):  # noqa: S104  compared, not bound
+        return url
+    host = f"[{reached}]" if ":" in reached else reached
+    return parts._replace(netloc=host if parts.port is None else f"{host}:{parts.port}").geturl().rstrip("/")
+
+
 class Service:
     """The API behind one address, asked about one release.
 
@@ -39,11 +57,14 @@ class Service:
         Address of the API.
     release
         Name of the release that every question is about; empty until it is known.
+    n_samples
+        How many samples that release has; 0 until it is known.
     """
 
     def __init__(self, url: str, release: str = "") -> None:
         self.url = url
         self.release = release
+        self.n_samples = 0
 
     def current(self) -> dict[str, Any]:
         """Return the served release; asked on every run of a page, so a dead service is noticed at once."""

@@ -32,7 +32,8 @@ _PACKED = frozenset({"cluster", "tissue", "date"})
 _YEAR_S = 365 * 86_400
 
 Name = Annotated[
-    Literal["position", "cluster", "tissue", "date", "score"], Path(description="`score` takes a question or a sweep.")
+    Literal["position", "cluster", "tissue", "date", "score", "percentile"],
+    Path(description="`score` takes a question or a sweep, `percentile` a sweep."),
 ]
 Row = Annotated[int, Path(ge=0, le=2**31 - 1, description="Row of the sample in every column.")]
 
@@ -57,8 +58,8 @@ async def column(
     """Return a column as bytes: little-endian numbers, one row a sample; `X-Geo-Atlas-Dtype` names their type.
 
     `score` is uint16, 0 at `X-Geo-Atlas-Low` and 65,535 at `X-Geo-Atlas-High`; the median is `X-Geo-Atlas-Middle`. It takes a
-    question or a sweep as `GET /v1/map` does. With `key` (of `GET /v1/map/columns`) the answer may be kept for ever; a release
-    that was built anew under its name is then 410.
+    question or a sweep as `GET /v1/map` does. `percentile` is that of a sample's sum over a sweep, likewise. With `key`
+    (of `GET /v1/map/columns`) the answer may be kept for ever; a release that was built anew under its name is then 410.
     """
     _check_key(atlas, query.key)
     ask = _asked(atlas, name, query, settings)
@@ -67,7 +68,7 @@ async def column(
     headers: dict[str, str] = {"Vary": "Accept, Accept-Encoding"}
     if lasting:
         tag = tag_of(request, request.state.origin, media=kind, packed=packed)
-        headers |= {"ETag": tag, "Cache-Control": _kept(query.key, private=name == "score")}
+        headers |= {"ETag": tag, "Cache-Control": _kept(query.key, private=name in ("score", "percentile"))}
         if is_known(request, tag):
             return Response(status_code=304, headers=headers)
 
@@ -103,6 +104,11 @@ def _asked(
     """Return what makes the column and its headers; wrong questions are refused at once."""
     check(query)
     asked = query.q is not None or bool(query.plus or query.minus)
+    if name == "percentile":
+        if query.scan is None or query.term is not None:
+            raise refused("query.scan", "Percentiles are of the sum over a sweep: name it in scan, and no term.")
+        scan = query.scan
+        return lambda: _quantised(np.asarray(atlas.scans.samples(scan).percentile))
     if name != "score":
         if asked or query.scan is not None:
             raise refused("query", f"The column {name} takes no question: ask for the column score.")

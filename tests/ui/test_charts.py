@@ -7,7 +7,7 @@ import pytest
 from pages_api import EVIL, FakeAtlas
 
 from ui import charts
-from ui.charts import between, gene_bars, map_figure, sampling_step, score_range
+from ui.charts import between, gene_bars, map_figure, score_range
 from ui.labels import Canvas, Label, place_labels
 
 
@@ -126,17 +126,13 @@ def test_map_without_phrase_is_coloured_by_cluster() -> None:
     assert dots(map_figure(columns)) == counted
 
 
-def test_large_map_is_thinned_by_webgl_but_keeps_hits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(charts, "MOST_POINTS", 100)
+def test_map_of_many_points_is_drawn_by_webgl(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(charts, "WEBGL_FROM", 50)
     columns = FakeAtlas(300).map("liver")
-    hits = columns["accession"][1:3]
-    figure = map_figure(columns, highlighted=hits)
+    figure = map_figure(columns)
     points = figure.data[0]
-    assert sampling_step(300) == 3
     assert isinstance(points, go.Scattergl)
-    assert set(hits) <= set(points.customdata)
-    assert len(points.x) <= 102
+    assert sorted(points.customdata) == sorted(columns["accession"])
     assert len(points.marker.color) == len(points.x)
     assert not dots(figure)
 
@@ -177,8 +173,7 @@ def test_colours_between_stops() -> None:
     ]  # fmt: skip
 
 
-def test_members_are_coloured_above_all_others_even_where_the_map_is_thinned(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(charts, "MOST_POINTS", 50)
+def test_members_are_coloured_above_all_others() -> None:
     columns = FakeAtlas(300).map(None)
     members = {columns["accession"][1], columns["accession"][200]}
     figure = map_figure(columns, members=members)

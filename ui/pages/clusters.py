@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import streamlit as st
 
 from atlas.client import AtlasHTTPError, Client
-from ui import address, cluster_views, downloads, parts, views
+from ui import address, atlas_map, cluster_views, downloads, parts, views
+from ui.atlas_map import Marks
 from ui.service import Service, sentence
 from ui.tables import download_rows
 from ui.text import markup
@@ -29,16 +31,15 @@ def page(service: Service, release: dict[str, Any]) -> None:
         "Samples with similar expression form clusters. Each carries a name, the evidence for it, and how far to trust both.",
     )
     with st.spinner("Asking the atlas …", show_time=False):
-        columns = service.ask(Client.map)
         clusters = service.ask(Client.clusters)
     if not clusters:
         views.empty(
             "This release has no clusters.", "Build one with `geo-atlas build`.", icon=":material/bubble_chart:"
         )
     elif opened < 0:
-        _all(service, clusters, columns)
+        _all(service, clusters)
     else:
-        _one(service, opened, clusters, columns)
+        _one(service, opened)
     view = st.session_state.get("cluster-view") if opened >= 0 else ""
     address.write(
         "clusters",
@@ -47,7 +48,7 @@ def page(service: Service, release: dict[str, Any]) -> None:
     )
 
 
-def _all(service: Service, clusters: Any, columns: Any) -> None:
+def _all(service: Service, clusters: Any) -> None:
     lists, place = st.columns([11, 9], gap="medium")
     with lists:
         parts.pick(
@@ -69,16 +70,16 @@ def _all(service: Service, clusters: Any, columns: Any) -> None:
         )
         _orphans(service)
     with place:
-        views.atlas_map(
-            columns,
+        atlas_map.draw(
+            service,
             key="clusters-map",
             title=f"Clusters of release {service.release}",
             note="Colour: clusters. Click a point, a row or a name to open a cluster.",
-            on_open=_opener(columns),
+            on_open=_opener(service),
         )
 
 
-def _one(service: Service, opened: int, clusters: Any, columns: Any) -> None:
+def _one(service: Service, opened: int) -> None:
     st.button("All clusters", key="all-clusters", icon=":material/arrow_back:", on_click=_open, args=(-1,))
     try:
         detail = service.ask(Client.cluster, opened)
@@ -101,13 +102,13 @@ def _one(service: Service, opened: int, clusters: Any, columns: Any) -> None:
         _view(service, str(view or "evidence"), detail)
     with place:
         label = str(detail["summary"]["label"])
-        views.atlas_map(
-            columns,
+        atlas_map.draw(
+            service,
+            marks=Marks(cluster=opened),
             key=f"cluster-map-{opened}",
             title=f"{label}: cluster {opened} of release {service.release}",
-            members={name for name, own in zip(columns["accession"], columns["cluster"], strict=True) if own == opened},
             note="Coloured: this cluster. Click another to open it.",
-            on_open=_opener(columns),
+            on_open=_opener(service),
         )
         st.button(
             "Search for this name",
@@ -264,12 +265,14 @@ def _orphans(service: Service) -> None:
             cluster_views.edit_history(orphaned)
 
 
-def _opener(columns: Any) -> Any:
+def _opener(service: Service) -> Any:
     """Return what a click on the map does: open the cluster of the clicked sample."""
 
     def opened(accession: str) -> None:
-        if accession in columns["accession"]:
-            _open(int(columns["cluster"][columns["accession"].index(accession)]))
+        with suppress(AtlasHTTPError):  # whatever keeps the service from answering, the page tells
+            cluster = service.ask(Client.sample, accession)["sample"]["cluster"]
+            if cluster is not None:
+                _open(cluster)
 
     return opened
 

@@ -8,7 +8,8 @@ from typing import Any
 import streamlit as st
 
 from atlas.client import AtlasHTTPError, Client
-from ui import address, cluster_views, downloads, hits, views
+from ui import address, atlas_map, cluster_views, downloads, hits, views
+from ui.atlas_map import Marks
 from ui.own_table import UNITS, Table, coverage_sentences, read_pasted
 from ui.service import Service, sentence
 from ui.tables import download_rows
@@ -67,20 +68,20 @@ def _accession_form(service: Service) -> tuple[str, bool]:
 
 def _examples(service: Service) -> None:
     """Offer a sample of each of the largest clusters, so that nobody needs to know an accession."""
-    columns, clusters = service.ask(Client.map), service.ask(Client.clusters)
+    clusters = service.ask(Client.clusters)
     lists, place = st.columns([2, 3], gap="medium")
     with lists, st.container(gap="small", key="examples"):
         st.caption("Or begin with one of these")
         for cluster in clusters[:8]:
-            if cluster["cluster"] in columns["cluster"]:
-                accession = columns["accession"][columns["cluster"].index(cluster["cluster"])]
+            for sample in service.ask(Client.samples, cluster=(int(cluster["cluster"]),), limit=1)["samples"]:
+                accession = str(sample["accession"])
                 label = f"{accession} · {shorten(str(cluster['label']), limit=40)}"
                 st.button(
                     as_markdown(label), key=f"example-{accession}", type="tertiary", on_click=_take, args=(accession,)
                 )
     with place:
-        views.atlas_map(
-            columns,
+        atlas_map.draw(
+            service,
             key="nearest-map",
             title="Map of the atlas",
             note="Click a point to see what is nearest to it.",
@@ -236,7 +237,6 @@ def _answer(
     if not found:
         views.empty("No sample is left.", "Leave out fewer series.", icon=":material/filter_alt_off:")
         return
-    columns = service.ask(Client.map)
     lists, place = st.columns([5, 3], gap="medium")
     with lists:
         names = [f"Samples ({len(found)})", f"Series ({len(answer['series'])})", f"Keywords ({len(keywords)})"]
@@ -244,10 +244,10 @@ def _answer(
             with tab:
                 _list(service, name, answer, keywords, stem=stem)
     with place:
-        views.atlas_map(
-            columns, key=f"nearest-map-{stem}", title=f"Nearest samples of {stem}", opened=opened,
-            highlighted=[hit["sample"]["accession"] for hit in found], on_open=_open_sample,
-            place=(position["x"], position["y"]) if position else None,
+        at = (position["x"], position["y"]) if position else None
+        atlas_map.draw(
+            service, marks=Marks(hits=[hit["sample"] for hit in found], opened=opened, place=at),
+            key=f"nearest-map-{stem}", title=f"Nearest samples of {stem}", on_open=_open_sample,
             note="Rings: the nearest. " + ("Diamond: the sample itself." if opened else "Star: your sample."),
         )  # fmt: skip
 

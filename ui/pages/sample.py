@@ -8,7 +8,8 @@ from typing import Any
 import streamlit as st
 
 from atlas.client import AtlasHTTPError, Client
-from ui import address, downloads, hits, views
+from ui import address, atlas_map, downloads, hits, views
+from ui.atlas_map import Marks
 from ui.card import facts, head, links, why
 from ui.question import Question
 from ui.service import Service, sentence
@@ -69,9 +70,9 @@ def _draw(service: Service, sample: Mapping[str, Any], *, phrase: str, others: b
                 lambda: sample_download([sample], release=service.release), stem=("sample", accession), key="sample"
             )
     with place:
-        views.atlas_map(
-            service.ask(Client.map), key="sample-map", title=f"Place of {accession}", opened=accession, height_px=430,
-            highlighted=[hit["sample"]["accession"] for hit in near["hits"]],
+        atlas_map.draw(
+            service, marks=Marks(hits=[hit["sample"] for hit in near["hits"]], opened=accession),
+            key="sample-map", title=f"Place of {accession}", height_px=430,
             note="Diamond: this sample. Rings: its nearest. Colour: clusters.", on_open=_open,
         )  # fmt: skip
     tabs = st.tabs(["Nearest samples", "What it resembles", "Why it answers a phrase"])

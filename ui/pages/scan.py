@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import streamlit as st
 
 from atlas.client import AtlasHTTPError, Client
-from ui import address, downloads, parts, scan_job, scan_views, scan_words, views
+from ui import address, atlas_map, downloads, parts, scan_job, scan_views, scan_words, views
+from ui.atlas_map import Asked
 from ui.heatmap import take_grid
 from ui.service import Service
 
@@ -123,7 +125,7 @@ def _scan(service: Service, summary: Any) -> None:
             key="top-terms",
         )
     elif view == "sum":
-        _sum(service, name)
+        _sum(service, report["summary"])
     else:
         _heat_map(service, report)
 
@@ -162,25 +164,35 @@ def _terms(report: Any) -> None:
     )
 
 
-def _sum(service: Service, name: str) -> None:
-    samples = service.ask(Client.scan_samples, name)
-    columns = service.ask(Client.map)
+def _sum(service: Service, summary: Any) -> None:
+    name = str(summary["name"])
+    percentile, owners = _numbers(service, "percentile", scan=name), _numbers(service, "cluster")
+    labels = {int(one["cluster"]): str(one["label"]) for one in service.ask(Client.clusters)}
     lists, place = st.columns([11, 9], gap="medium")
     with lists:
-        scan_views.sums(samples, columns)
-        downloads.buttons(lambda: downloads.sum_table(samples), stem=("scan", name, "sums"), key="sums")
-    with place:
-        scored = (
-            {**columns, "score": samples["percentile"]} if samples["accession"] == columns["accession"] else columns
+        scan_views.sums(percentile, owners, labels)
+        downloads.buttons(
+            lambda: downloads.sum_table(service.now(Client.scan_samples, name, release=service.release)),
+            stem=("scan", name, "sums"),
+            key="sums",
         )
-        views.atlas_map(
-            scored,
+    with place:
+        atlas_map.draw(
+            service,
+            Asked(scan=name, percentile=True),
             key=f"sum-map-{name}",
-            title=f"Sum over all terms of {scan_words.title(samples['summary'])}, against random terms",
+            title=f"Sum over all terms of {scan_words.title(summary)}, against random terms",
             unit="percentile",
             note="Percentile of a sample's sum among sums of equally many random terms.",
             on_open=_open_sample,
         )
+
+
+def _numbers(service: Service, name: str, **question: str) -> np.ndarray:
+    """Return a number a sample: text of so many samples would keep reader and service waiting."""
+    column = service.ask(Client.map_column, name, **question)
+    codes = np.frombuffer(column.data, column.dtype)
+    return codes if column.high == column.low == 0 else column.low + codes * ((column.high - column.low) / 65_535)
 
 
 def _term(service: Service, summary: Any, term: str) -> None:
@@ -195,7 +207,6 @@ def _term(service: Service, summary: Any, term: str) -> None:
     try:
         with st.spinner("Reading the term …", show_time=False):
             report = service.ask(Client.scan_term, name, term)
-            columns = service.ask(Client.map, scan=name, term=term)
     except AtlasHTTPError as error:
         if error.status != 404:
             raise
@@ -209,8 +220,9 @@ def _term(service: Service, summary: Any, term: str) -> None:
     with lists:
         scan_views.term_detail(report, key=f"forest-{name}-{term}", on_cluster=_open_cluster)
     with place:
-        views.atlas_map(
-            columns,
+        atlas_map.draw(
+            service,
+            Asked(scan=name, term=term),
             key=f"term-map-{name}-{term}",
             title=f"{term} in release {service.release}",
             unit="z",

@@ -9,7 +9,8 @@ from typing import Any
 import streamlit as st
 
 from atlas.client import AtlasHTTPError, Client
-from ui import address, ask, compare, hits, parts, views
+from ui import address, ask, atlas_map, compare, hits, parts, views
+from ui.atlas_map import Asked, Marks
 from ui.card import card
 from ui.question import VIEWS, Question
 from ui.service import Service, sentence
@@ -44,8 +45,7 @@ def _answer(service: Service, question: Question) -> None:
     with st.spinner("Asking the atlas …", show_time=False):
         answer = service.ask(Client.search, phrase, **options)
         sides = {name: options[name] for name in ("plus", "minus") if name in options}
-        words = None if hits.names_record(answer) and not sides else phrase  # a name says nothing as words
-        columns = service.ask(Client.map, words, **sides)
+    words = None if hits.names_record(answer) and not sides else phrase  # a name says nothing as words
     hits.verdict(answer, question)
     found = answer["hits"]
     if not found:
@@ -59,9 +59,11 @@ def _answer(service: Service, question: Question) -> None:
     with lists:
         _lists(service, answer, question)
     with lists if question.opened else place:  # what is open takes the place of the map, which moves beneath the list
-        views.atlas_map(
-            columns, key="map", title=f"Where the atlas answers {hits.asked_for(question)}", highlighted=order,
-            opened=question.opened or None, note="Rings: the hits." + (" Diamond: the open sample." if question.opened else ""),
+        atlas_map.draw(
+            service, Asked(words, plus=tuple(sides.get("plus", ())), minus=tuple(sides.get("minus", ()))),
+            Marks(hits=[hit["sample"] for hit in found], opened=question.opened or None),
+            key="map", title=f"Where the atlas answers {hits.asked_for(question)}",
+            note="Rings: the hits." + (" Diamond: the open sample." if question.opened else ""),
             width_px=780 if question.opened else 470, height_px=440 if question.opened else 520, on_open=_open,
         )  # fmt: skip
 
@@ -126,8 +128,8 @@ def _welcome(
                 ]
                 parts.share_bars(title, shares, most=7)
     with place:
-        views.atlas_map(
-            service.ask(Client.map), key="map", title="Map of the atlas", opened=question.opened or None, height_px=560,
+        atlas_map.draw(
+            service, marks=Marks(opened=question.opened or None), key="map", title="Map of the atlas", height_px=560,
             width_px=680, on_open=_open,
         )  # fmt: skip
 

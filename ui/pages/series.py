@@ -8,7 +8,8 @@ from typing import Any
 import streamlit as st
 
 from atlas.client import AtlasHTTPError, Client
-from ui import address, downloads, parts, views
+from ui import address, atlas_map, downloads, parts, views
+from ui.atlas_map import Marks
 from ui.service import Service, sentence
 from ui.tables import description_of, sample_download, sample_rows
 from ui.text import as_markdown, markup, safe_url, shorten
@@ -66,10 +67,9 @@ def _draw(service: Service, series: Mapping[str, Any]) -> None:
         parts.share_bars("Clusters", clusters)
         parts.share_bars("Tissue or source", series["by_tissue"])
     with place:
-        views.atlas_map(
-            service.ask(Client.map), key="series-map", title=f"Samples of {accession}", height_px=430,
-            members=frozenset(sample["accession"] for sample in samples), note="Coloured: the samples of this series.",
-            on_open=_open_sample,
+        atlas_map.draw(
+            service, marks=Marks(members=samples), key="series-map", title=f"Samples of {accession}", height_px=430,
+            note="Pointed out: the samples of this series.", on_open=_open_sample,
         )  # fmt: skip
     _samples(service, accession, samples)
 

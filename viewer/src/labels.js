@@ -1,0 +1,53 @@
+// Names of clusters: the largest first, each where it covers no other; nearer by, more of them fit.
+
+const LONGEST = 30;
+const SHIFTS = [0, -1, 1, -2, 2];
+const PAD = 4;
+
+export class Labels {
+  /** @param clusters from the layout, largest first */
+  constructor(clusters) {
+    this.clusters = clusters.map((one) => ({ ...one, text: shorten(String(one.label)) }));
+    this.widths = new Map();
+  }
+
+  /** The labels that fit, with their places in pixels. */
+  place(camera, context, { most, lineHeight, reserved = [] }) {
+    const taken = reserved.slice();
+    const placed = [];
+    for (const cluster of this.clusters) {
+      const [x, y] = camera.toPixel(cluster.x, cluster.y);
+      if (x < 0 || y < 0 || x > camera.width || y > camera.height) continue;
+      const half = this.#width(context, cluster.text) / 2 + PAD;
+      const middle = Math.min(Math.max(x, half), Math.max(half, camera.width - half));
+      for (const shift of SHIFTS) {
+        const height = Math.min(Math.max(y + shift * lineHeight, lineHeight), camera.height - lineHeight);
+        const box = [middle - half, height - lineHeight / 2, middle + half, height + lineHeight / 2];
+        if (taken.some((other) => overlap(box, other))) continue;
+        taken.push(box);
+        placed.push({ text: cluster.text, cluster: cluster.cluster, x: middle, y: height, box });
+        break;
+      }
+      if (placed.length >= most) break;
+    }
+    return placed;
+  }
+
+  #width(context, text) {
+    let width = this.widths.get(text);
+    if (width === undefined) {
+      width = context.measureText(text).width;
+      this.widths.set(text, width);
+    }
+    return width;
+  }
+}
+
+export function shorten(text, longest = LONGEST) {
+  const line = text.split(/\s+/).join(" ").trim();
+  return line.length <= longest ? line : `${line.slice(0, longest - 1).trimEnd()}…`;
+}
+
+function overlap(a, b) {
+  return a[0] < b[2] && b[0] < a[2] && a[1] < b[3] && b[1] < a[3];
+}
