@@ -74,8 +74,12 @@ def test_two_processes_equal_one_on_the_same_global_batch(tmp_path: Path, folder
     plain = write_tiny_encoder(tmp_path / "encoder")  # dropout would draw other numbers in other processes
     start_from = (write_tiny_memory_model(tmp_path / "base", plain), plain)
     told = ("max_steps=10", "validation.times=2", "loss.jsd=0.5")
-    finish(start(start_from, tmp_path / "one", *told, "batch.size=16"))
-    finish(start(start_from, tmp_path / "two", *told, "batch.size=8", processes=2))
+    running = [
+        start(start_from, tmp_path / "one", *told, "batch.size=16"),
+        start(start_from, tmp_path / "two", *told, "batch.size=8", processes=2),
+    ]
+    for child in running:
+        finish(child)
     one, two = log(tmp_path / "one"), log(tmp_path / "two")
     assert [line["step"] for line in one] == [line["step"] for line in two]
     for a, b in zip(one, two, strict=True):
