@@ -78,15 +78,14 @@ class SumNull:
     ----------
     weights, offset
         (dim,) vector and constant of the sum over the terms themselves.
-    draws, of_mean, offsets
-        (r, N_DRAWS) vectors of the random lists on the background's axes, (N_DRAWS,) their shares of its mean, constants.
+    draws
+        (r + 3, N_DRAWS) the random lists' sums less the terms' own, of a sample given as its places on the background's axes,
+        its product with the background's mean, its own sum, and 1.
     """
 
     weights: np.ndarray
     offset: float
     draws: np.ndarray
-    of_mean: np.ndarray
-    offsets: np.ndarray
 
     @classmethod
     def of(
@@ -108,12 +107,16 @@ class SumNull:
         rng = np.random.default_rng(seed)
         counts = rng.multinomial(vectors.shape[0], np.full(n, 1.0 / n), size=N_DRAWS)[:, : background.shape[0]]
         weighted = counts * null_scale
+        draws = [
+            (weighted @ ((background - samples.mean) @ samples.axes)).T,
+            weighted.sum(axis=1),
+            np.full(N_DRAWS, -1.0),
+            -(weighted @ measured.mean),
+        ]
         return cls(
             weights=(scale @ vectors).astype(np.float32),
             offset=float(scale @ terms.mean),
-            draws=(weighted @ ((background - samples.mean) @ samples.axes)).T.astype(np.float32),
-            of_mean=weighted.sum(axis=1).astype(np.float32),
-            offsets=(counts @ (null_scale * measured.mean)).astype(np.float32),
+            draws=np.vstack(draws).astype(np.float32),
         )
 
     def place(self, sums: np.ndarray, along: np.ndarray, means: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -127,8 +130,8 @@ class SumNull:
             The samples on the background's axes, (m, r), and their products with its mean, (m,).
         """
         own = sums - np.float32(self.offset)
-        below = along @ self.draws < (own[:, None] + self.offsets - np.outer(means, self.of_mean))
-        return own, 100.0 * below.mean(axis=1)
+        samples = np.column_stack([along, means, own, np.ones_like(own)])
+        return own, np.count_nonzero(samples @ self.draws < 0, axis=1) * (100.0 / N_DRAWS)
 
 
 @dataclass(frozen=True)

@@ -130,7 +130,9 @@ def test_axes_of_the_background_are_as_good_as_its_vectors(toy: ToyAtlas) -> Non
     null = SumNull.of(terms, toy.ground.effects(terms), background=flat, measured=measured, samples=samples, seed=7)
     counts = np.random.default_rng(7).multinomial(6, np.full(300, 1 / 300), size=1_000)
     plain = (own / measured.deviation) @ counts.T
-    folded = vectors @ samples.axes @ null.draws + np.outer(vectors @ samples.mean, null.of_mean)
+    own_sum = np.zeros(len(vectors), dtype=np.float32)
+    folded = np.column_stack([vectors @ samples.axes, vectors @ samples.mean, own_sum, own_sum + 1]) @ null.draws
+    plain = plain - counts @ (measured.mean / measured.deviation)
     np.testing.assert_allclose(folded, plain, rtol=1e-4, atol=1e-3)
 
 
