@@ -6,6 +6,7 @@ Nothing is inferred. Fields that tell nothing about biology (identifiers, RNA qu
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from atlas.accessions import MADE, id_kind, parse_characteristics
 
@@ -60,6 +61,7 @@ def deterministic_caption(title: str, source_name: str, *, characteristics: str,
     return ". ".join(part.rstrip(".") for part in parts) + ("." if parts else "")
 
 
+@lru_cache(maxsize=65_536)  # samples of one study state the same
 def informative_characteristics(raw: str) -> tuple[tuple[str, str], ...]:
     """Return the ``(key, value)`` pairs of ``raw`` that tell something about the sample, cleaned, in order."""
     pairs = ((_clean(key), _clean(value)) for key, value in parse_characteristics(raw))
@@ -84,6 +86,7 @@ def stated_material(source_name: str, characteristics: str) -> tuple[str, ...]:
     return tuple(value for value in values if _tells(value))
 
 
+@lru_cache(maxsize=65_536)
 def _clean(text: str) -> str:
     return _SPACE.sub(" ", text).strip()
 
