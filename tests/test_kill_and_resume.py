@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 def test_build_killed_in_three_stages_makes_the_same_bytes(tmp_path: Path, tiny_counts: Path) -> None:
     stages = ("ingest_samples", "build_index", "match_keywords")
     extra = ("--without-catalog", "--library", "MSigDB_Hallmark_2020")
-    whole, resumed, hits = compare([tiny_counts], tmp_path, stages=stages, after_s=0.05, extra=extra)
+    whole, resumed, hits = compare(["--counts", str(tiny_counts)], tmp_path, stages=stages, after_s=0.05, extra=extra)
     assert hits == dict.fromkeys(stages, True)
     assert resumed.manifest.files == whole.manifest.files
     assert resumed.manifest.content_key == whole.manifest.content_key

@@ -1,0 +1,1 @@
+"""Faults done on purpose to a build or a service, and what comes of them."""
