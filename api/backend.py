@@ -144,7 +144,7 @@ class ReleaseBackend:
         atlas = Atlas.open(settings, release=release, database=cast("Database", self._database))
         atlas.warm()
         self._pin_threads()
-        atlas.release.verify_in_background()
+        threading.Thread(target=atlas.finish, name=f"finish-{release}", daemon=True).start()
         return atlas
 
     def database_problem(self, release: str) -> str | None:

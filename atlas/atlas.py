@@ -7,6 +7,8 @@ search also need the database. An open ``Atlas`` never changes but for the names
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -31,7 +33,7 @@ from atlas.answers import (
     SeriesRecord,
 )
 from atlas.catalog.filters import SampleFilter
-from atlas.errors import InputError, NotFoundError
+from atlas.errors import AtlasError, InputError, NotFoundError
 from atlas.map_answers import MapLayout, Selection
 from atlas.opened.categories import most_frequent, shares
 from atlas.opened.clusters import N_SHARES
@@ -447,7 +449,7 @@ class Atlas:
             vector = self.opened.vector(read_phrase(phrase, self.settings).text)
         else:
             vector = read_query(self.opened, self.read_parts(phrase, plus=plus, minus=minus)).vector
-        return self.opened.store.scores(vector)
+        return self.opened.colour_scores(vector)
 
     def map_layout(self) -> MapLayout:
         """Return what the columns of the map mean: bounds, codes, clusters."""
@@ -527,12 +529,27 @@ class Atlas:
         return self.opened.model.genes
 
     def warm(self) -> None:
-        """Load model, index, tables and text tower now, so that the first question is as quick as the next."""
+        """Load model, index, tables and text tower now, so that the first question is as quick as the next.
+
+        Combinations alone wait for :attr:`Opened.moments`, which :meth:`finish` measures when there is time.
+        """
         opened = self.opened
-        _ = opened.index, opened.calibration, opened.clusters, opened.moments, opened.terms, opened.symbols
-        opened.vector("warm")
-        self.facets(limit=1)
-        opened.samples.named("warm")
+        _ = opened.model
+        with ThreadPoolExecutor(1, thread_name_prefix="text-tower") as pool:
+            tower = pool.submit(opened.vector, "warm")  # its libraries take as long as everything else together
+            _ = opened.index, opened.calibration, opened.clusters, opened.terms, opened.symbols
+            self.facets(limit=1)
+            opened.samples.named("warm")
+            tower.result()
+
+    def finish(self) -> None:
+        """Check what is left of the release's files, then measure what only some questions need; for a thread of its own.
+
+        What it finds wrong is told by the next question.
+        """
+        with suppress(AtlasError):
+            self.release.check_all()
+            _ = self.opened.moments
 
     def close(self) -> None:
         """Let go of what was loaded; the database belongs to the caller and stays open."""

@@ -266,31 +266,25 @@ class Release:
             blocks.forget()
         self._verify(self.manifest.files, from_disk=True)
 
-    def verify_in_background(self) -> None:
-        """Check what is left in a daemon thread; ``raise_if_corrupt`` reports what it found."""
-        if self._unverified:
-            threading.Thread(target=self._verify_quietly, name=f"verify-{self.name}", daemon=True).start()
+    def check_all(self) -> None:
+        """Check what has not been checked since opening; raises ``ArtifactError`` and remembers it."""
+        self._verify(list(self._unverified.values()))
 
     def raise_if_corrupt(self) -> None:
-        """Raise the failure a background check found, if any."""
+        """Raise the failure that an earlier check found, if any."""
         if self._failure is not None:
             raise self._failure
 
     def _verify(self, entries: Sequence[FileEntry], *, from_disk: bool = False) -> None:
-        with self._checking:
-            for entry in entries:
-                if entry.path not in self._unverified:
-                    continue
-                blocks = self._blocks.get(entry.path)
-                if blocks is not None:
-                    blocks.require(0, entry.bytes)
-                try:
-                    if blocks is None or from_disk:
+        for entry in entries:
+            blocks = self._blocks.get(entry.path)
+            if blocks is not None:
+                blocks.require(0, entry.bytes)
+            if blocks is None or from_disk:
+                with self._checking:  # two askers read a large file once
+                    if entry.path in self._unverified:
                         self._check_digest(entry, from_disk=from_disk or entry.bytes < SMALL_FILE_BYTES)
-                except ArtifactError as error:
-                    self._remember(error)
-                    raise
-                self._unverified.pop(entry.path, None)
+            self._unverified.pop(entry.path, None)
 
     def _remember(self, error: ArtifactError) -> None:
         self._failure = error
@@ -298,12 +292,6 @@ class Release:
     def _bytes_left(self, entry: FileEntry) -> int:
         blocks = self._blocks.get(entry.path)
         return entry.bytes if blocks is None else blocks.bytes_left
-
-    def _verify_quietly(self) -> None:
-        try:
-            self._verify(list(self._unverified.values()))
-        except ArtifactError:
-            return  # kept in _failure: the next question raises it
 
     def _check_size(self, relative: str, expected: int) -> None:
         path = self.folder / relative
@@ -326,10 +314,12 @@ class Release:
         path = self.folder / relative
         seen = sha256_file(path) if from_disk else self._digests.entry(path).sha256
         if seen != expected:
-            raise ArtifactError(
+            error = ArtifactError(
                 f"{relative} of release {self.name!r} was changed after it was published (sha256 {seen[:12]}…, "
                 f"manifest says {expected[:12]}…). Restore it or rebuild.",
                 kind="corrupt",
                 details={"path": relative, "seen": seen, "expected": expected},
             )
+            self._remember(error)
+            raise error
         self._unverified.pop(relative, None)
