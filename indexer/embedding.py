@@ -21,6 +21,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from atlas.errors import ArtifactError
 from atlas.expression.align import GeneAligner
@@ -122,7 +123,9 @@ class ShardWriter:
         """Embed the rows of a shard and write its files."""
         part = slice(shard.start, shard.stop)
         files, rows = (column[part].astype(np.int64) for column in (self._files, self._rows))
-        shard.write(*self._embed(files, rows, bar=bar))
+        # The products are small: more threads of BLAS wait for one another longer than they save, and in the way of the reader.
+        with threadpool_limits(1 if self.model.explains_by_genes else None, user_api="blas"):
+            shard.write(*self._embed(files, rows, bar=bar))
 
     def _embed(
         self, files: npt.NDArray[np.int64], rows: npt.NDArray[np.int64], *, bar: Advance
