@@ -359,7 +359,7 @@ def _measured(index: MilvusIndex, queries: RecallQueries, truth: Neighbours, *, 
     made = index.parameters
     best = made
     for shortlist in _SHORTLISTS:
-        for share in (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1) if made.nlist else (1,):
+        for share in (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1) if made.nlist else (1,):
             index.parameters = replace(made, shortlist=shortlist, nprobe=math.ceil(made.nlist * share))
             recall = measure_recall(index, queries, truth)
             chosen = replace(index.parameters, recall=recall, n_queries=queries.counts)
