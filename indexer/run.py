@@ -247,9 +247,11 @@ class Builder:
             error.add_note(f"in stage {stage.name}")
             raise
         except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
-                raise
-            raise _out_of_memory(stage, error) from error
+            if _is_out_of_memory(error):
+                raise _out_of_memory(stage, error) from error
+            if os.strerror(errno.ENOSPC) in str(error):  # what FAISS makes of it
+                raise OSError(errno.ENOSPC, str(error)) from error
+            raise
         self._entry_path(stage).unlink(missing_ok=True)  # from here until the entry is back, the stage is "not done"
         self._move_outputs(stage, out)
         made = [file for name in stage.outputs for file in iter_files(self.folder / name)]
@@ -278,12 +280,11 @@ class Builder:
         for name in stage.outputs:
             made, target = out / name, self.folder / name
             if not made.exists() and name in getattr(stage, "optional_outputs", ()):
-                target.unlink(missing_ok=True)  # of a run with another request
+                _remove(target)  # of a run with another request
                 continue
             if not made.exists():
                 raise ArtifactError(f"Stage {stage.name} did not write {name}.", kind="missing")
-            if target.is_dir():
-                shutil.rmtree(target)
+            _remove(target)
             target.parent.mkdir(parents=True, exist_ok=True)
             os.replace(made, target)
         shutil.rmtree(out, ignore_errors=True)
@@ -311,6 +312,13 @@ def _out_of_memory(stage: Stage, error: BaseException) -> ResourceError:
         "memory, end other programs, or build fewer samples (--limit), and run the same command again: it resumes.",
         details={"stage": stage.name, "peak_bytes": peak, "limit_bytes": limit if bound else None},
     )
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _peak_rss_bytes() -> int:

@@ -148,12 +148,15 @@ def test_second_build_in_the_same_home_is_refused_at_once(tmp_path: Path, source
         Builder(request_in(home), toy_plan(source)).run()
 
 
-def test_full_disk_stops_with_a_sentence_and_resumes(tmp_path: Path, source: Path) -> None:
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("No space left on device")]
+)
+def test_full_disk_stops_with_a_sentence_and_resumes(tmp_path: Path, source: Path, error: Exception) -> None:
     home = tmp_path / "home"
     plan = toy_plan(source)
 
     def full(ctx: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise error
 
     plan[1].run = full  # type: ignore[assignment, method-assign]
     with pytest.raises(ResourceError, match="disk under .* is full"):
