@@ -54,6 +54,8 @@ def _examine(settings: Settings) -> Iterator[Finding]:
     yield _home(settings.home_path)
     yield _guarded("database", lambda: _database(settings))
     yield _guarded("release", lambda: _release(settings))
+    if settings.search_engine == "milvus":
+        yield _guarded("milvus", lambda: _milvus(settings))
     configured = settings.llm_base_url or "none configured: captions and labels are deterministic"
     yield "language model", True, configured
 
@@ -121,6 +123,18 @@ def _database(settings: Settings) -> str:
     kind = "external" if settings.database_url else "embedded"
     with open_database(settings) as database, database.connect() as connection:
         return f"{kind}, Postgres {connection.exec_driver_sql('SHOW server_version').scalar()}"
+
+
+def _milvus(settings: Settings) -> str:
+    from atlas.vectors.engines import connect_milvus
+
+    connection = connect_milvus(settings)
+    try:
+        with connection.asking("say its version"):
+            found = connection.client.get_server_version(timeout=connection.timeout_s)
+    finally:
+        connection.close()
+    return f"{connection.uri}, version {found}"
 
 
 def _release(settings: Settings) -> str:
