@@ -134,7 +134,7 @@ def index(
         raise ConfigError(f"--engine {engine}: expected milvus. The FAISS index is part of every release.")
     settings = load_settings(home=home, milvus_uri=uri)
     place = Home(settings.home_path)
-    connection = connect_milvus(settings)
+    connection = connect_milvus(settings, timeout_s=600.0)  # nobody waits for an answer but the measurement of recall
     try:
         if drop:
             gone = drop_release(place, name or place.current(), connection)

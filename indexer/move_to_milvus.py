@@ -135,6 +135,9 @@ def fill_collection(
     """
     connection, made = index.connection, index.parameters
     fresh = _make_collection(connection, made, columns=list(columns))
+    store_rows = (
+        connection.client.insert if fresh else connection.client.upsert
+    )  # half a batch of a killed run is written over
     with progress(made.n, "samples") as bar:
         for start, stop in _missing(connection, made, batch_rows=batch_rows, fresh=fresh, bar=bar):
             vectors = index.projected(index.store.block(start, stop))
@@ -144,7 +147,7 @@ def fill_collection(
                 for i, vector in enumerate(vectors)
             ]
             with connection.asking("store rows"):
-                connection.client.upsert(made.collection, rows)  # half a batch of a killed run is written over
+                store_rows(made.collection, rows)
             bar.advance(stop - start)
     _settle(connection, made)
 
@@ -306,10 +309,10 @@ def _make_collection(connection: MilvusConnection, made: MilvusParameters, *, co
     schema.add_field("vector", kinds.FLOAT_VECTOR, dim=made.width)
     indexes = connection.client.prepare_index_params()
     how = {"nlist": made.nlist} if made.nlist else {}
-    indexes.add_index("vector", index_type=made.kind, metric_type="IP", params=how)
+    indexes.add_index("vector", index_name="vector", index_type=made.kind, metric_type="IP", params=how)
     for name in columns:
         schema.add_field(name, kinds.INT32)
-        indexes.add_index(name, index_type="INVERTED")
+        indexes.add_index(name, index_name=name, index_type="INVERTED")
     with connection.asking("make a collection"):
         connection.client.create_collection(made.collection, schema=schema)
         connection.client.create_index(made.collection, indexes, sync=False)  # nothing is there to wait for

@@ -55,8 +55,13 @@ def open_engine(
     return open_index(release.checked("index"), store)
 
 
-def connect_milvus(settings: Settings) -> MilvusConnection:
+def connect_milvus(settings: Settings, *, timeout_s: float | None = None) -> MilvusConnection:
     """Connect to the Milvus that the settings name.
+
+    Parameters
+    ----------
+    timeout_s
+        Longest wait for one answer, instead of the settings' own.
 
     Raises
     ------
@@ -70,7 +75,7 @@ def connect_milvus(settings: Settings) -> MilvusConnection:
     if not settings.milvus_uri:
         raise ConfigError("No Milvus is named. Set GEO_ATLAS_MILVUS_URI, e.g. http://localhost:19530.")
     token = "" if settings.milvus_token is None else settings.milvus_token.get_secret_value()
-    return MilvusConnection(settings.milvus_uri, token=token, timeout_s=settings.milvus_timeout_s)
+    return MilvusConnection(settings.milvus_uri, token=token, timeout_s=timeout_s or settings.milvus_timeout_s)
 
 
 def stored_columns(samples: pa.Table, cluster: np.ndarray) -> dict[str, np.ndarray]:

@@ -29,7 +29,7 @@ def test_service_searches_in_milvus_and_answers_503_without_it(
     home = tmp_path / "home"
     shutil.copytree(tiny_home, home, ignore=shutil.ignore_patterns("postgres"))
     connection = lite()
-    monkeypatch.setattr(engines, "connect_milvus", lambda settings: connection)
+    monkeypatch.setattr(engines, "connect_milvus", lambda settings, **_: connection)
     monkeypatch.setattr(serving, "RETRY_EVERY_S", 0.1)
     settings = Settings(home=home, search_engine="milvus", milvus_uri=connection.uri)
     with served(create_app(settings)) as base, httpx.Client(base_url=base, timeout=30) as http:

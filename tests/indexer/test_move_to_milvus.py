@@ -84,16 +84,16 @@ def test_a_small_atlas_keeps_all_dimensions(tmp_path: Path, release: Release) ->
 def test_a_killed_move_goes_on_where_it_stopped(
     tmp_path: Path, release: Release, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client, upsert, sent = lite().client, lite().client.upsert, []
+    client, upsert, insert, sent = lite().client, lite().client.upsert, lite().client.insert, []
 
     def dying(name: str, rows: list[dict[str, Any]]) -> None:
         sent.append(rows[0]["row"])
         if len(sent) == 4:
-            upsert(name, rows[:30])  # the batch was half written
+            insert(name, rows[:30])  # the batch was half written
             raise KeyboardInterrupt
-        upsert(name, rows)
+        insert(name, rows)
 
-    monkeypatch.setattr(client, "upsert", dying)
+    monkeypatch.setattr(client, "insert", dying)
     with pytest.raises(KeyboardInterrupt):
         move_release(home(tmp_path), release, lite(), plan=PLAN)
     assert not (engine_folder(tmp_path / "home", release.name) / PARAMETER_FILE).exists()
@@ -136,15 +136,15 @@ def test_dropping_leaves_nothing(tmp_path: Path, release: Release) -> None:
 
 
 def test_rows_that_milvus_lost_are_an_error(tmp_path: Path, release: Release, monkeypatch: pytest.MonkeyPatch) -> None:
-    upsert = lite().client.upsert
-    monkeypatch.setattr(lite().client, "upsert", lambda name, rows: upsert(name, rows[:-1]))
+    insert = lite().client.insert
+    monkeypatch.setattr(lite().client, "insert", lambda name, rows: insert(name, rows[:-1]))
     with pytest.raises(ArtifactError, match=r"holds 693 rows .* after 700 were sent"):
         move_release(home(tmp_path), release, lite(), plan=PLAN)
 
 
 def test_a_refused_row_names_milvus(tmp_path: Path, release: Release, monkeypatch: pytest.MonkeyPatch) -> None:
-    upsert = lite().client.upsert
-    monkeypatch.setattr(lite().client, "upsert", lambda name, rows: upsert("nowhere", rows))
+    insert = lite().client.insert
+    monkeypatch.setattr(lite().client, "insert", lambda name, rows: insert("nowhere", rows))
     with pytest.raises(UpstreamError, match="could not store rows"):
         move_release(home(tmp_path), release, lite(), plan=PLAN)
 
