@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from atlas.vectors.calibration import Calibration
     from atlas.vectors.index import VectorIndex
     from atlas.vectors.moments import Moments
+    from atlas.vectors.row_codes import RowCodes
     from atlas.vectors.store import VectorStore
 
 _PHRASES_KEPT = 512
@@ -76,6 +77,13 @@ class Opened:
 
         path, guard = self.release.guarded("vectors.npy")
         return VectorStore.open(path, guard=guard)
+
+    @cached_property
+    def row_codes(self) -> RowCodes | None:
+        """Codes that score all samples at once; ``None`` where the master itself does."""
+        from atlas.vectors.row_codes import RowCodes
+
+        return RowCodes(self.release.checked("codes")) if self.release.path("codes").is_dir() else None
 
     @cached_property
     def index(self) -> VectorIndex:
@@ -131,6 +139,10 @@ class Opened:
         """Return the unit vector of a phrase, (dim,) float32, read-only; recent phrases are remembered."""
         return self._vector(text)
 
+    def colour_scores(self, vector: np.ndarray) -> np.ndarray:
+        """Return every sample's cosine to a (dim,) unit vector, (n_samples,) float32, to about .001: for colours alone."""
+        return self.store.scores(vector) if self.row_codes is None else self.row_codes.scores(vector)
+
     def raw_vector(self, text: str) -> np.ndarray:
         """Return the vector of a phrase as the text tower gives it, (text dim,) float32, read-only."""
         return self._raw_vector(text)
@@ -163,7 +175,18 @@ class Opened:
     def close(self) -> None:
         """Let go of what was loaded; the database belongs to the caller and stays open."""
         store = self.__dict__.get("store")
-        for name in ("model", "index", "calibration", "moments", "clusters", "terms", "listing", "map_table", "store"):
+        for name in (
+            "model",
+            "index",
+            "calibration",
+            "moments",
+            "clusters",
+            "terms",
+            "listing",
+            "map_table",
+            "row_codes",
+            "store",
+        ):
             self.__dict__.pop(name, None)
         self._vector.cache_clear()
         self._raw_vector.cache_clear()

@@ -6,13 +6,14 @@ in row order. Two engines can differ only in which rows they find.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 from atlas.errors import InputError
-from atlas.vectors.store import VectorStore
+from atlas.vectors.store import CHUNK_BYTES, VectorStore
 
 _SCORE_BLOCK_BYTES = 128 << 20
 # Float32 matrix products of unit vectors are wrong by less than this; candidates this near the k-th are scored exactly.
@@ -90,32 +91,58 @@ class ExactIndex:
         unit = check_queries(queries, self.dim)
         rows = allowed_rows(allowed, self.n)
         n_hits = check_k(k, self.n if rows is None else rows.size)
-        found = [
-            self._best(query, scores, rows=rows, k=n_hits)
-            for start in range(0, unit.shape[0], self._step(rows))
-            for query, scores in self._scored(unit[start : start + self._step(rows)], rows)
-        ]
-        return stack_hits(found)
+        near = _Candidates(len(unit), n_hits)
+        for found, scores in self._scored(unit, rows):
+            near.offer(found, scores)
+        return stack_hits(
+            [rank_rows(self.store, query, mine, k=n_hits) for query, mine in zip(unit, near.rows(), strict=True)]
+        )
 
-    def _step(self, rows: np.ndarray | None) -> int:
-        return int(max(1, _SCORE_BLOCK_BYTES // (4 * max(1, self.n if rows is None else rows.size))))
+    def _scored(self, unit: np.ndarray, rows: np.ndarray | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield (row numbers, (n_queries, m) float32 scores) over all allowed rows: each is read once, whatever is asked."""
+        step = max(1, min(CHUNK_BYTES // (4 * self.dim), _SCORE_BLOCK_BYTES // (4 * len(unit))))
+        n = self.n if rows is None else rows.size
+        for start in range(0, n, step):
+            stop = min(start + step, n)
+            block = self.store.block(start, stop) if rows is None else self.store.rows(rows[start:stop])
+            yield (np.arange(start, stop) if rows is None else rows[start:stop]), unit @ block.T
 
-    def _scored(self, unit: np.ndarray, rows: np.ndarray | None) -> list[tuple[np.ndarray, np.ndarray]]:
-        return list(zip(unit, self.store.scores(unit, rows), strict=True))
 
-    def _best(
-        self, query: np.ndarray, scores: np.ndarray, *, rows: np.ndarray | None, k: int
-    ) -> tuple[np.ndarray, np.ndarray]:
-        if 0 < k < scores.size:
-            kth = np.partition(scores, scores.size - k)[scores.size - k]
-            near = np.flatnonzero(scores >= kth - _PRODUCT_ERROR)
-        else:
-            near = np.arange(scores.size)
-        return rank_rows(self.store, query, near if rows is None else rows[near], k=k)
+class _Candidates:
+    """The rows of a stream of scores that may be among the best ``k`` of each query once scores are exact."""
+
+    def __init__(self, n_queries: int, k: int) -> None:
+        self._k = k
+        self._least = np.full((n_queries, 1), -np.inf, dtype=np.float32)
+        self._kept: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in range(n_queries)]
+
+    def offer(self, rows: np.ndarray, scores: np.ndarray) -> None:
+        """Take the (m,) rows with their (n_queries, m) scores."""
+        for query in np.flatnonzero((scores >= self._least).any(axis=1)).tolist() if self._k else []:
+            mine = scores[query] >= self._least[query]
+            kept = self._kept[query]
+            kept.append((rows[mine], scores[query, mine]))
+            if sum(part.size for part, _ in kept) >= 2 * self._k:
+                self._narrow(query)
+
+    def rows(self) -> list[np.ndarray]:
+        """Return each query's candidates."""
+        return [np.concatenate([part for part, _ in kept]) if kept else np.empty(0, np.int64) for kept in self._kept]
+
+    def _narrow(self, query: int) -> None:
+        rows, scores = (np.concatenate(parts) for parts in zip(*self._kept[query], strict=True))
+        least = np.partition(scores, scores.size - self._k)[scores.size - self._k] - 2 * _PRODUCT_ERROR
+        self._least[query] = least
+        self._kept[query] = [(rows[scores >= least], scores[scores >= least])]
 
 
 def rank_rows(store: VectorStore, query: np.ndarray, rows: np.ndarray, *, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Score candidate ``rows`` exactly and return the best ``k`` as (rows int64, scores float32)."""
+    if (
+        rows.size > k > 0
+    ):  # exact sums cost several times what products cost: they are for those that may be among the best
+        products = store.scores(query, rows)
+        rows = rows[products >= np.partition(products, rows.size - k)[rows.size - k] - 2 * _PRODUCT_ERROR]
     scores = store.exact_scores(query, rows)
     order = np.lexsort((rows, -scores))[:k]
     return rows[order].astype(np.int64), scores[order]

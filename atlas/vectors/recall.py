@@ -37,6 +37,12 @@ class RecallQueries:
         parts = {"rows": slice(0, self.n_rows), "phrases": slice(self.n_rows, self.n_rows + self.n_phrases)}
         return {kind: part for kind, part in parts.items() if part.stop > part.start}
 
+    def some(self, n: int) -> RecallQueries:
+        """Return about ``n`` of the queries, spread evenly over both kinds."""
+        picked = np.arange(0, len(self.vectors), max(1, len(self.vectors) // n))
+        n_rows = int((picked < self.n_rows).sum())
+        return RecallQueries(self.vectors[picked], n_rows, picked.size - n_rows)
+
 
 def draw_queries(store: VectorStore, phrases: np.ndarray | None, *, n: int, seed: int) -> RecallQueries:
     """Draw ``n`` queries: rows of the atlas, half of them phrases where ``phrases`` (m, dim) are given.
@@ -53,7 +59,12 @@ def draw_queries(store: VectorStore, phrases: np.ndarray | None, *, n: int, seed
 
 
 def measure_recall(
-    index: VectorIndex, queries: RecallQueries, truth: Neighbours, *, depths: tuple[int, ...] = (10, 100)
+    index: VectorIndex,
+    queries: RecallQueries,
+    truth: Neighbours,
+    *,
+    depths: tuple[int, ...] = (10, 100),
+    allowed: np.ndarray | None = None,
 ) -> dict[str, float]:
     """Return the mean recall of each kind of query at each depth, e.g. ``{"rows@10": 1.0, "phrases@10": 0.998}``.
 
@@ -63,11 +74,15 @@ def measure_recall(
     ----------
     truth
         Answer of the exact twin to the same queries, ``max(depths)`` hits deep where there are so many rows.
+    allowed
+        (n,) bool, the filter of the question. Each depth is a question of its own, as it is for those who ask.
     """
-    found = index.search(queries.vectors, truth.scores.shape[1])
     recall = {}
     for depth in depths:
         k = min(depth, truth.scores.shape[1])
+        if k == 0:
+            continue
+        found = index.search(queries.vectors, k, allowed=allowed)
         recovered = found.scores[:, :k] >= truth.scores[:, k - 1 : k] - _TIE
         for kind, part in queries.parts.items():
             recall[f"{kind}@{depth}"] = float(recovered[part].mean())

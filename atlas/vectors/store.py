@@ -21,7 +21,7 @@ from atlas.errors import ArtifactError, InputError
 CHUNK_BYTES = 32 << 20
 _PREAD_MIN_FILE_BYTES = 256 << 20  # smaller files live in the page cache; reading them row by row would only cost calls
 _PREAD_MAX_ROWS = 4_096
-_PREAD_THREADS = 8
+_PREAD_THREADS = 16
 
 
 class VectorStore:
@@ -173,21 +173,36 @@ class VectorStore:
         self._file = os.open(self.path, os.O_RDONLY)
         if hasattr(os, "posix_fadvise"):
             os.posix_fadvise(self._file, 0, 0, os.POSIX_FADV_RANDOM)
+        self._asks_cache = hasattr(os, "RWF_NOWAIT")
         self._pool = ThreadPoolExecutor(_PREAD_THREADS, thread_name_prefix="vector-read")
 
     def _read_scattered(self, ids: np.ndarray) -> np.ndarray:
+        """Read rows one by one: at once what the system has in memory, by several threads what must come from the disk."""
         if self._pool is None or self._file is None:
             raise InputError("This vector store is closed. Open it again.")
-        file, width, offset = self._file, 2 * self.dim, self._offset
+        raw = np.empty((ids.size, self.dim), dtype=self._matrix.dtype)
+        places = self._offset + raw.strides[0] * ids
+        absent = [i for i, place in enumerate(places.tolist()) if not self._read_cached(raw[i], place)]
 
-        def read(part: np.ndarray) -> list[bytes]:
-            return [os.pread(file, width, offset + width * int(row)) for row in part]
+        def read(part: np.ndarray) -> bool:
+            return all(os.preadv(file, [raw[i].data], int(places[i])) == raw.strides[0] for i in part.tolist())
 
-        parts = np.array_split(ids, min(_PREAD_THREADS, ids.size))
-        raw = b"".join(chunk for part in self._pool.map(read, parts) for chunk in part)
-        if len(raw) != width * ids.size:
+        file = self._file
+        if absent and not all(self._pool.map(read, np.array_split(absent, min(_PREAD_THREADS, len(absent))))):
             raise ArtifactError(f"{self.path} became shorter while it was read. Verify the release.", kind="corrupt")
-        return np.frombuffer(raw, dtype=self._matrix.dtype).reshape(ids.size, self.dim)
+        return raw
+
+    def _read_cached(self, row: np.ndarray, place: int) -> bool:
+        """Fill a row if the page cache has it; false if it must be waited for, or this system cannot tell."""
+        if not self._asks_cache or self._file is None:
+            return False
+        try:
+            return os.preadv(self._file, [row.data], place, os.RWF_NOWAIT) == row.nbytes
+        except BlockingIOError:
+            return False
+        except OSError:  # a file system without such reads
+            self._asks_cache = False
+            return False
 
 
 def write_vectors(path: Path, vectors: np.ndarray) -> None:

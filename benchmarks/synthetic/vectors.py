@@ -48,7 +48,7 @@ def sample_queries(space: Space, plan: AtlasPlan, *, term_vectors: np.ndarray, n
     clusters = plan.study_cluster[rng.integers(0, len(old), n // 2)]
     noise = rng.standard_normal((n // 2, old.shape[1]), dtype=np.float32)
     new = np.sqrt(CLUSTER) * space.latent(term_vectors)[clusters] + np.sqrt(STUDY) * noise
-    return _samples(space, np.concatenate([known, new.astype(np.float32)]), rng)
+    return _samples(space, np.concatenate([known, new.astype(np.float32)]), rng).astype(np.float32)
 
 
 def _samples(space: Space, centres: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Stage ``build_index``: the search engine of the release, its parameters chosen by measured recall.
 
-In: ``vectors.npy``, the model (for phrases to measure with). Out: ``index/``. The stage fails if no choice reaches the bar.
+In: ``vectors.npy``, the model (for phrases to measure with). Out: ``index/``, and for atlases too large to be scored whole from
+the master, ``codes/``. The stage fails if no choice reaches the bars.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import numpy as np
 from atlas.errors import ArtifactError
 from atlas.model.checkpoint import model_files, model_hash
 from atlas.model.text_cache import embed_terms, text_caches
-from atlas.vectors.faiss_index import IndexPlan, build_index, open_index
+from atlas.vectors.faiss_index import open_index
+from atlas.vectors.index_build import IndexPlan, build_index
+from atlas.vectors.row_codes import RowCodes, write_row_codes
 from atlas.vectors.store import VectorStore
 from atlas.vocabulary import packaged_texts, packaged_vocabularies
 from indexer.stage import BuildRequest, StageContext, StageResult
@@ -27,9 +30,10 @@ class BuildIndex:
     """Build and measure the FAISS index."""
 
     name = "build_index"
-    version = 1
+    version = 2
     inputs: tuple[str, ...] = ("vectors.npy",)
-    outputs: tuple[str, ...] = ("index",)
+    outputs: tuple[str, ...] = ("index", "codes")
+    optional_outputs = ("codes",)  # small atlases are scored from the master
 
     def __init__(self, plan: IndexPlan | None = None) -> None:
         self.plan = plan or IndexPlan()
@@ -58,6 +62,9 @@ class BuildIndex:
         folder.mkdir()
         with VectorStore.open(ctx.folder / "vectors.npy") as store:
             chosen = build_index(store, folder, plan=plan, text_queries=phrases.astype(np.float32))
+            if chosen.kind != "flat":
+                (ctx.out / "codes").mkdir()
+                write_row_codes(store, ctx.out / "codes")
         return StageResult(n_in=chosen.n, n_out=chosen.n, notes=asdict(chosen))
 
     def validate(self, ctx: StageContext) -> None:
@@ -68,6 +75,9 @@ class BuildIndex:
             best = float(index.search(row, 1).scores[0, 0])
             if best < float(store.exact_scores(row[0] / np.linalg.norm(row[0]), np.array([store.n - 1]))[0]) - 1e-6:
                 raise ArtifactError("The index does not find a row by its own vector.", kind="corrupt")
+            codes = ctx.out / "codes"
+            if codes.exists() and RowCodes(codes).shape != (store.n, store.dim):
+                raise ArtifactError("The row codes have another shape than the vectors.", kind="corrupt")
 
     def _plan(self, request: BuildRequest) -> IndexPlan:
         values = {**asdict(self.plan), "seed": request.seed, "threads": request.settings.threads}

@@ -21,7 +21,8 @@ from atlas.model import text_cache
 from atlas.model.checkpoint import MODEL_FILES
 from atlas.model.joint import JointModel
 from atlas.settings import load_settings
-from atlas.vectors.faiss_index import IndexPlan, read_parameters
+from atlas.vectors.faiss_index import read_parameters
+from atlas.vectors.index_build import IndexPlan
 from atlas.vectors.store import write_vectors
 from indexer.stage import BuildRequest, Stage, StageContext, StageResult
 from indexer.stages import (
@@ -126,7 +127,8 @@ def run(stage: Stage, folder: Path, asked: BuildRequest, scratch: Path) -> Stage
     result = stage.run(ctx)
     stage.validate(ctx)
     for name in stage.outputs:
-        (out / name).rename(folder / name)
+        if (out / name).exists() or name not in getattr(stage, "optional_outputs", ()):
+            (out / name).rename(folder / name)
     assert list(out.iterdir()) == []
     out.rmdir()
     return result

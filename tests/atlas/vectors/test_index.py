@@ -12,10 +12,11 @@ import pytest
 from milvus_collections import moved_index
 from vector_cases import brute_force, stored, study_vectors
 
-import atlas.vectors.faiss_index as faiss_module
+import atlas.vectors.index_build as building
 from atlas.errors import ArtifactError, InputError
-from atlas.vectors.faiss_index import FaissIndex, IndexPlan, build_index, open_index, read_parameters
+from atlas.vectors.faiss_index import FaissIndex, open_index, read_parameters
 from atlas.vectors.index import ExactIndex, Neighbours, VectorIndex
+from atlas.vectors.index_build import IndexPlan, build_index
 from atlas.vectors.recall import draw_queries, measure_recall
 from atlas.vectors.store import VectorStore
 
@@ -29,15 +30,15 @@ def _engine(name: str, store: VectorStore, folder: Path) -> VectorIndex:
     if name.startswith("milvus"):
         return moved_index(store, kind=name.removeprefix("milvus-"))
     folder.mkdir(exist_ok=True)
-    build_index(store, folder, plan={"flat": FLAT, "ivf": LISTS}[name])
+    build_index(store, folder, plan={"flat": FLAT, "lists": LISTS}[name])
     index = open_index(folder, store, threads=1)
     assert isinstance(index, FaissIndex)
-    if name == "ivf":  # with every list opened and every row re-ranked it must be exact
-        index.parameters = replace(index.parameters, nprobe=index.parameters.nlist, shortlist=store.n)
+    if name == "lists":  # with every list opened and every row re-ranked it must be exact
+        index.parameters = replace(index.parameters, n_opened=index.parameters.n_lists, shortlist=store.n)
     return index
 
 
-@pytest.fixture(params=["exact", "flat", "ivf", "milvus-FLAT", "milvus-IVF_SQ8"])
+@pytest.fixture(params=["exact", "flat", "lists", "milvus-FLAT", "milvus-IVF_SQ8"])
 def make(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[np.ndarray], VectorIndex]:
     return lambda vectors: _engine(request.param, stored(tmp_path, vectors), tmp_path / "index")
 
@@ -120,9 +121,7 @@ def test_bad_questions_are_refused(make: Callable[[np.ndarray], VectorIndex]) ->
 def test_correlated_filter_finds_rows_of_lists_that_would_not_be_probed(tmp_path: Path) -> None:
     store = stored(tmp_path, study_vectors(3_000, 16))
     (tmp_path / "index").mkdir()
-    build_index(
-        store, tmp_path / "index", plan=IndexPlan(n_queries=50, flat_below=0, exact_below=10, recall_bar=0.5, threads=1)
-    )
+    build_index(store, tmp_path / "index", plan=IndexPlan(n_queries=50, flat_below=0, exact_below=10, threads=1))
     index = open_index(tmp_path / "index", store)
     query = store.rows(np.array([0]))[0]
     far = store.scores(query) < np.median(store.scores(query))
@@ -138,25 +137,28 @@ def test_building_twice_writes_the_same_bytes(tmp_path: Path) -> None:
             folder = tmp_path / f"{plan.flat_below}{name}"
             folder.mkdir()
             build_index(store, folder, plan=plan, text_queries=study_vectors(60, 16, seed=9))
-            written.append([(folder / file).read_bytes() for file in ("index.faiss", "index.json")])
+            written.append([(folder / file).read_bytes() for file in sorted(path.name for path in folder.iterdir())])
         assert written[0] == written[1]
 
 
 def test_large_atlas_takes_inverted_lists_and_records_its_recall(tmp_path: Path) -> None:
     store = stored(tmp_path, study_vectors(3_000, 32))
     chosen = build_index(store, tmp_path, plan=LISTS, text_queries=study_vectors(80, 32, seed=4))
-    assert chosen.kind == "ivf"
+    assert chosen.kind == "lists"
     assert chosen.n_queries == {"rows": 50, "phrases": 50}
-    assert set(chosen.recall) == {"rows@10", "rows@100", "phrases@10", "phrases@100"}
-    assert chosen.lowest_recall >= 0.99
+    depths = {f"{kind}@{k}" for kind in ("rows", "phrases") for k in (10, 100, 1_000)}
+    filtered = {f"{kind}@10 of {share} %" for kind in ("rows", "phrases") for share in (1, 50)}
+    assert set(chosen.recall) == depths | filtered
+    assert min(chosen.recall[f"{kind}@{k}"] for kind in ("rows", "phrases") for k in (10, 100)) >= 0.995
+    assert chosen.lowest_recall >= 0.98
     assert chosen == read_parameters(tmp_path)
 
 
 def test_an_index_below_the_bar_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = stored(tmp_path, study_vectors(2_000, 16))
     shuffled = stored(_folder(tmp_path, "other"), study_vectors(2_000, 16, seed=8))
-    good = faiss_module._flat
-    monkeypatch.setattr(faiss_module, "_flat", lambda _: good(shuffled))  # an index of other vectors finds other rows
+    good = building._flat
+    monkeypatch.setattr(building, "_flat", lambda _: good(shuffled))  # an index of other vectors finds other rows
     with pytest.raises(ArtifactError, match="recall") as caught:
         build_index(store, _folder(tmp_path, "index"), plan=FLAT)
     assert caught.value.details["recall"]["rows@10"] < 0.9
