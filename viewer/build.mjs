@@ -35,13 +35,13 @@ function notice(inputs) {
     if (!file) throw new Error(`${name} names no licence text`);
     return `${name} ${version} (${license})\n\n${readFileSync(join(folder, file), "utf8").trim()}\n`;
   });
-  return `map.js contains code of geo-atlas (MIT) and of these packages:\n\n${parts.join("\n----\n\n")}`;
+  return `map.js and paint.js contain code of geo-atlas (MIT) and of these packages:\n\n${parts.join("\n----\n\n")}`;
 }
 
 mkdirSync(out, { recursive: true });
 const made = await build({
-  entryPoints: [join(here, "src", "main.js")],
-  outfile: join(out, "map.js"),
+  entryPoints: { map: join(here, "src", "main.js"), paint: join(here, "src", "paint.js") },
+  outdir: out,
   bundle: true,
   minify: true,
   format: "esm",

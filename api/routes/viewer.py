@@ -18,6 +18,7 @@ FOLDER = Path(__file__).resolve().parents[1] / "viewer"
 _KINDS = {
     "index.html": "text/html; charset=utf-8",
     "map.js": "text/javascript; charset=utf-8",
+    "paint.js": "text/javascript; charset=utf-8",
     "map.css": "text/css; charset=utf-8",
     "NOTICE.txt": "text/plain; charset=utf-8",
 }

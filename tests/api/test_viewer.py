@@ -12,6 +12,7 @@ import pytest
 
 from api.routes.viewer import FOLDER
 
+SCRIPTS = ("map.js", "paint.js")
 SOURCES = Path(__file__).resolve().parents[2] / "viewer"
 
 
@@ -26,8 +27,9 @@ def test_bundle_was_built_from_these_sources() -> None:
     for name in sorted(names):
         content = (SOURCES / name).read_bytes()
         digest.update(f"{name}\n{len(content)}\n".encode() + content)
-    first = (FOLDER / "map.js").read_text(encoding="utf-8").splitlines()[0]
-    assert digest.hexdigest() in first, "build it again: cd viewer && npm ci --ignore-scripts && npm run build"
+    for name in SCRIPTS:
+        first = (FOLDER / name).read_text(encoding="utf-8").splitlines()[0]
+        assert digest.hexdigest() in first, "build it again: cd viewer && npm ci --ignore-scripts && npm run build"
     for name in ("index.html", "map.css"):
         assert (FOLDER / name).read_bytes() == (SOURCES / "src" / name).read_bytes()
 
@@ -49,7 +51,7 @@ def test_nothing_is_loaded_from_elsewhere() -> None:
     page = (FOLDER / "index.html").read_text(encoding="utf-8")
     assert re.findall(r'(?:src|href)="([^"]*)"', page) == ["data:,", "map.css", "map.js"]
     assert "style=" not in page  # the policy would not let it
-    script = (FOLDER / "map.js").read_text(encoding="utf-8")
+    script = "".join((FOLDER / name).read_text(encoding="utf-8") for name in SCRIPTS)
     assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function", script)
     assert "url(" not in (FOLDER / "map.css").read_text(encoding="utf-8")
 
@@ -58,6 +60,7 @@ def test_files_are_served_with_a_strict_policy_and_a_validator(http: httpx.Clien
     for name, kind in (
         ("", "text/html"),
         ("map.js", "text/javascript"),
+        ("paint.js", "text/javascript"),
         ("map.css", "text/css"),
         ("NOTICE.txt", "text/plain"),
     ):

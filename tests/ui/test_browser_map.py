@@ -134,7 +134,7 @@ def test_release_that_was_replaced_is_said_and_a_reload_offered(page: Any, api: 
 
 def test_browser_without_webgl_is_told_so(browser: Any, api: str) -> None:
     with tab(browser, viewport={"width": 800, "height": 600}) as page:
-        page.add_init_script("HTMLCanvasElement.prototype.getContext = () => null")
+        page.add_init_script("delete HTMLCanvasElement.prototype.transferControlToOffscreen")
         page.goto(f"{api}/map/")
         page.locator("#wait", has_text="WebGL").wait_for()
 

@@ -49,6 +49,17 @@ export class Camera {
     this.zoom = Math.min(this.width / wide, this.height / tall) / AIR / 1.2 / this.fit;
   }
 
+  /** What is looked at now, to be drawn later. */
+  still() {
+    const { x, y, scale, width, height } = this;
+    return { x, y, scale, width, height };
+  }
+
+  /** The view as it was. */
+  at(seen) {
+    return Object.assign(Object.create(Camera.prototype), seen);
+  }
+
   toPixel(x, y) {
     return [(x - this.x) * this.scale + this.width / 2, (this.y - y) * this.scale + this.height / 2];
   }

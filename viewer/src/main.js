@@ -12,7 +12,7 @@ import { extent, fromText, simplify, toText } from "./outline.js";
 import { Overlay } from "./overlay.js";
 import * as panel from "./panel.js";
 import { Grid } from "./pick.js";
-import { Points } from "./points.js";
+import { Painter } from "./painter.js";
 import * as link from "./state.js";
 
 const HOVER_MS = 90;
@@ -40,7 +40,8 @@ class AtlasMap {
 
   async start() {
     try {
-      this.points = new Points(byId("points"));
+      this.painter = new Painter(byId("points"));
+      await this.painter.begin();
     } catch {
       this.#withoutDrawing();
       return;
@@ -65,6 +66,9 @@ class AtlasMap {
       wait(null);
       await pause();
       this.grid = new Grid(this.positions);
+      await pause();
+      this.labels.spread(await this.#reach());
+      this.redraw();
       document.documentElement.dataset.ready = "yes";
       if (this.state.sel) this.select(fromText(this.state.sel, this.camera.bounds));
     } catch (error) {
@@ -223,10 +227,21 @@ class AtlasMap {
       positions = new Uint16Array(moved.buffer);
       codes = recoded;
     }
-    this.points.setPositions(positions);
-    this.points.setCodes(codes);
-    this.points.setPalette(palette);
-    this.uploaded = { positions, codes, palette };
+    this.painter.load(positions === this.positions ? positions.slice() : positions, codes, palette);
+  }
+
+  /** How far up and down from its middle most of each cluster lies, in map units. */
+  async #reach() {
+    const { values } = await this.#column("cluster");
+    const perUnit = FINEST / (this.layout.y[1] - this.layout.y[0] || 1);
+    const middle = new Float64Array(65_536);
+    for (const one of this.layout.clusters) middle[one.cluster] = (one.y - this.layout.y[0]) * perUnit;
+    const [sum, n] = [new Float64Array(65_536), new Uint32Array(65_536)];
+    for (let row = 0; row < values.length; row++) {
+      sum[values[row]] += Math.abs(this.positions[2 * row + 1] - middle[values[row]]);
+      n[values[row]]++;
+    }
+    return sum.map((total, cluster) => (n[cluster] ? (1.5 * total) / n[cluster] / perUnit : 0));
   }
 
   // ---- drawing
@@ -234,10 +249,9 @@ class AtlasMap {
   #fit() {
     const stage = byId("stage");
     this.ratio = Math.min(window.devicePixelRatio || 1, 2);
-    for (const canvas of [byId("points"), byId("over")]) {
-      canvas.width = Math.max(1, Math.round(stage.clientWidth * this.ratio));
-      canvas.height = Math.max(1, Math.round(stage.clientHeight * this.ratio));
-    }
+    const [width, height] = [stage.clientWidth, stage.clientHeight].map((side) => Math.max(1, Math.round(side * this.ratio)));
+    Object.assign(byId("over"), { width, height });
+    this.painter.resize(width, height);
     this.camera?.resize(stage.clientWidth, stage.clientHeight);
     this.reserved = ["tools", "zooms"].map(byId).filter((one) => one.offsetWidth).map((one) => [
       one.offsetLeft, one.offsetTop, one.offsetLeft + one.offsetWidth, one.offsetTop + one.offsetHeight,
@@ -257,18 +271,16 @@ class AtlasMap {
     const moving = performance.now() - (this.movedAt || -1e9) < REST_MS;
     const grown = Math.min(Math.max(this.camera.zoom ** 0.4, 1), 5);
     const size = Math.min(this.base.size * grown, 14) * this.ratio;
-    if (!this.points.draw(this.camera.clip, { size, moving })) {
-      this.redrawAfter = true; // asked again when the last picture is there
-      return;
-    }
-    this.#drawOver();
+    this.painter.draw(this.camera.clip, { size, moving, seen: this.camera.still() });
   }
 
+  /** Names and lines follow the points: they are drawn for the view that the last picture shows. */
   #drawOver() {
+    if (!this.seen) return;
     const style = getComputedStyle(document.documentElement);
     const colour = (name) => style.getPropertyValue(`--${name}`).trim();
     this.overlay.draw({
-      camera: this.camera,
+      camera: this.camera.at(this.seen),
       labels: this.labels,
       reserved: this.reserved,
       outline: this.outline,
@@ -279,13 +291,11 @@ class AtlasMap {
     });
   }
 
-  #drawn(step) {
-    byId("points").dataset.frames = this.points.frames;
+  #drawn({ step, frames, seen }) {
+    byId("points").dataset.frames = frames;
     if (step === 1 && !performance.getEntriesByName("whole map drawn").length) performance.mark("whole map drawn");
-    if (this.redrawAfter) {
-      this.redrawAfter = false;
-      this.redraw();
-    }
+    this.seen = seen;
+    this.#drawOver();
   }
 
   #moved() {
@@ -333,12 +343,8 @@ class AtlasMap {
     byId("phrase").addEventListener("change", (event) => this.#ask(event.target.value.trim()));
     byId("find").addEventListener("change", (event) => event.target.value && this.toCluster(Number(event.target.value)));
     new ResizeObserver(() => this.camera && this.#fit()).observe(byId("stage"));
-    this.points.onDrawn = (step) => this.#drawn(step);
-    byId("points").addEventListener("webglcontextlost", (event) => event.preventDefault());
-    byId("points").addEventListener("webglcontextrestored", () => {
-      this.points.restore();
-      this.recolour();
-    });
+    this.painter.onDrawn = (picture) => this.#drawn(picture);
+    this.painter.onLost = () => this.recolour();
     setInterval(() => this.#watch(), WATCH_MS);
     document.addEventListener("visibilitychange", () => this.#watch());
   }

@@ -85,7 +85,8 @@ export class Points {
   }
 
   /** Draw; false if the last picture is not finished yet. */
-  draw({ mul, add }, { size, moving }) {
+  draw({ mul, add }, wish) {
+    const { size, moving } = wish;
     if (!this.positions || !this.codes) return true;
     if (this.pending) return false;
     const gl = this.gl;
@@ -108,12 +109,12 @@ export class Points {
     gl.uniform2fv(this.at.add, add);
     gl.uniform1f(this.at.size, size);
     gl.drawArrays(gl.POINTS, 0, Math.floor((this.n - 1) / step) + (this.n ? 1 : 0));
-    this.#await(step);
+    this.#await(step, wish);
     return true;
   }
 
   /** Learn when the picture is there, without waiting for it. */
-  #await(step) {
+  #await(step, wish) {
     const gl = this.gl;
     const fence = gl.fenceSync(gl.SYNC_GPU_COMMANDS_COMPLETE, 0);
     gl.flush();
@@ -131,7 +132,7 @@ export class Points {
       const took = (performance.now() - began) * step;
       this.fullMs = this.fullMs ? 0.7 * this.fullMs + 0.3 * took : took;
       this.frames += 1;
-      this.onDrawn(step);
+      this.onDrawn(step, wish);
     };
     setTimeout(look, 1);
   }
