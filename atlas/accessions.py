@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from difflib import SequenceMatcher
+from functools import lru_cache
 from heapq import nlargest
 from urllib.parse import quote
 
@@ -76,6 +77,7 @@ def tcga_case(barcode: str) -> str:
     return "-".join(barcode.split("-")[:3])
 
 
+@lru_cache(8_192)  # samples of one study state the same, and hits are shown again
 def parse_characteristics(raw: str) -> tuple[tuple[str, str], ...]:
     """Split ``"tissue: liver,age: 5"`` into ``(("tissue", "liver"), ("age", "5"))``.
 

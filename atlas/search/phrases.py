@@ -266,7 +266,10 @@ def _percentiles(opened: Opened, query: Query, *, rows: np.ndarray, scores: np.n
     """
     calibration = opened.calibration
     if len(query.texts) == len(query.parts):
-        of_parts = np.stack([opened.store.exact_scores(one.vector, rows) for one in query.parts])
+        vectors = [one.vector for one in query.parts]
+        of_parts = np.stack(
+            [scores if one is query.vector else opened.store.exact_scores(one, rows) for one in vectors]
+        )
         raw = np.stack([opened.raw_vector(one.part.value) for one in query.parts])
         return calibration.percentile_of_parts(of_parts, factors=query.factors, rows=rows, raw=raw)
     if len(query.parts) == 1 and query.factors[0] > 0 and query.parts[0].rows.size == 1:
