@@ -24,7 +24,6 @@ from atlas.answers import (
     HitExplanation,
     Keyword,
     LabelEdit,
-    MapColumns,
     NeighborsResult,
     QueryPart,
     SampleRecord,
@@ -33,8 +32,7 @@ from atlas.answers import (
     SeriesRecord,
 )
 from atlas.catalog.filters import SampleFilter
-from atlas.errors import AtlasError, InputError, NotFoundError
-from atlas.map_answers import MapLayout, Selection
+from atlas.errors import AtlasError, InputError
 from atlas.opened.categories import most_frequent, shares
 from atlas.opened.clusters import N_SHARES
 from atlas.opened.parts import Opened
@@ -42,6 +40,7 @@ from atlas.release import Home, Release
 from atlas.search.diversity import Spread
 from atlas.search.facets import count_facets
 from atlas.search.hits import make_hits
+from atlas.search.maps import MapQuestions
 from atlas.search.nearest import search_expression, similar_samples
 from atlas.search.phrases import Ask, read_query, read_sides, search_parts, search_text, vector_of
 from atlas.search.queries import check_k, read_phrase
@@ -54,7 +53,7 @@ if TYPE_CHECKING:
     from atlas.scans.shelf import ScanShelf
 
 
-class Atlas:
+class Atlas(MapQuestions):
     """One open release.
 
     Use ``Atlas.open``. Every question checks that no file of the release was found changed since it was opened.
@@ -388,122 +387,6 @@ class Atlas:
         """
         self.opened.samples.names.relabel(edits)
 
-    def map(
-        self,
-        phrase: str | None = None,
-        *,
-        plus: Sequence[str] = (),
-        minus: Sequence[str] = (),
-        scores: np.ndarray | None = None,
-        most: int | None = None,
-    ) -> MapColumns:
-        """Return the map as columns in row order; with a question, every sample's score for it.
-
-        Parameters
-        ----------
-        phrase
-            Free text; scores are cosines.
-        plus, minus
-            As in :meth:`search_text`; scores are cosines to the combination.
-        scores
-            (n_samples,) scores to show instead, such as those of a disease scan.
-        most
-            At most this many samples, evenly spaced rows; default: all.
-
-        Raises
-        ------
-        InputError
-            If both are given, the scores are not one a sample, or the parts cancel out.
-        NotFoundError
-            If the atlas lacks a sample that is part of the question.
-        """
-        self.release.raise_if_corrupt()
-        asked = phrase is not None or bool(plus or minus)
-        if scores is not None and asked:
-            raise InputError("The map shows a question or given scores: give one of the two.")
-        if asked:
-            scores = self.map_scores(phrase, plus=plus, minus=minus)
-        if scores is not None and scores.shape != (len(self.opened.samples),):
-            raise InputError(f"The scores have shape {scores.shape}; expected ({len(self.opened.samples)},).")
-        n = len(self.opened.samples)
-        rows = None if most is None or n <= most else np.linspace(0, n - 1, most).astype(np.int64)
-        accession, x, y, cluster = self._map_lists if rows is None else self._lists_of(rows)
-        if scores is not None and rows is not None:
-            scores = scores[rows]
-        return MapColumns(
-            release=self.release.name,
-            accession=accession,
-            x=x,
-            y=y,
-            cluster=cluster,
-            score=None if scores is None else np.round(scores.astype(np.float64), 5).tolist(),
-            clusters=self.opened.clusters.summaries,
-        )
-
-    def map_scores(
-        self, phrase: str | None = None, *, plus: Sequence[str] = (), minus: Sequence[str] = ()
-    ) -> np.ndarray:
-        """Return every sample's cosine to a question as in :meth:`search_text`, (n_samples,) float32, for colours."""
-        self.release.raise_if_corrupt()
-        if phrase is not None and not (plus or minus):
-            vector = self.opened.vector(read_phrase(phrase, self.settings).text)
-        else:
-            vector = read_query(self.opened, self.read_parts(phrase, plus=plus, minus=minus)).vector
-        return self.opened.colour_scores(vector)
-
-    def map_layout(self) -> MapLayout:
-        """Return what the columns of the map mean: bounds, codes, clusters."""
-        table = self.opened.map_table
-        return MapLayout(
-            release=self.release.name,
-            key=self.release.manifest.content_key[:16],
-            n_samples=len(self.opened.samples),
-            x=table.x_range,
-            y=table.y_range,
-            n_dated=table.n_dated,
-            columns=table.columns,
-            clusters=self.opened.clusters.summaries,
-        )
-
-    def map_column(self, name: str) -> np.ndarray:
-        """Return a column of the map, see :class:`atlas.opened.map_table.MapTable`; an unknown name is a ``NotFoundError``."""
-        self.release.raise_if_corrupt()
-        return self.opened.map_table.column(name)
-
-    def sample_at(self, row: int) -> SampleRecord:
-        """Return the sample of a row of the map, or raise ``NotFoundError``."""
-        if not 0 <= row < len(self.opened.samples):
-            raise NotFoundError(f"There is no row {row}; this atlas has rows 0 to {len(self.opened.samples) - 1}.")
-        return self.opened.samples.record(row)
-
-    def select(self, polygon: np.ndarray) -> Selection:
-        """Return what the samples within an outline on the map have in common.
-
-        Parameters
-        ----------
-        polygon
-            (n_corners, 2) corners in the map's coordinates; the line closes itself, inside is by the even-odd rule.
-
-        Raises
-        ------
-        InputError
-            If it has fewer than three corners, or one that is no number.
-        NotFoundError
-            If no sample lies within.
-        """
-        from atlas.search.selection import describe
-
-        self.release.raise_if_corrupt()
-        return describe(self.opened, polygon)
-
-    def selected_samples(
-        self, polygon: np.ndarray, *, offset: int = 0, limit: int = 50
-    ) -> tuple[tuple[SampleRecord, ...], int]:
-        """Return one page of the samples within an outline, in row order, and how many there are."""
-        self.release.raise_if_corrupt()
-        rows = self.opened.map_table.inside(polygon)
-        return self.opened.samples.records(rows[offset : offset + limit]), int(rows.size)
-
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
         """Return the vectors of phrases in the space of the samples, (n_texts, dim) float32, unit length.
 
@@ -555,17 +438,6 @@ class Atlas:
         """Let go of what was loaded; the database belongs to the caller and stays open."""
         self.__dict__.pop("_map_lists", None)
         self.opened.close()
-
-    @cached_property
-    def _map_lists(self) -> tuple[list[str], list[float], list[float], list[int]]:
-        return self._lists_of(slice(None))
-
-    def _lists_of(self, rows: slice | np.ndarray) -> tuple[list[str], list[float], list[float], list[int]]:
-        samples = self.opened.samples
-        x, y = (np.round(axis[rows].astype(np.float64), 4).tolist() for axis in (samples.x, samples.y))
-        names = samples.table["sample_id"]
-        kept = names if isinstance(rows, slice) else names.take(rows)
-        return kept.to_pylist(), x, y, samples.cluster[rows].tolist()
 
     def _selection(self, accessions: Sequence[str]) -> np.ndarray:
         """Return the rows of some samples and series, ascending, each once."""
