@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from atlas.model.checkpoint import model_hash
 from atlas.model.joint import JointModel
 from atlas.vocabulary import packaged_texts
+from benchmarks.synthetic.counts import write_counts
 from benchmarks.synthetic.model import Space, raw_text_vectors, write_synthetic_model
 from benchmarks.synthetic.plan import AtlasPlan, draw_plan
 from benchmarks.synthetic.spectra import SPECTRA, packaged_moments, participation_ratio, spectrum
@@ -74,13 +75,19 @@ def main() -> None:
     vectors = commands.add_parser("vectors", help="a starter folder and queries")
     vectors.add_argument("--dim", type=int, default=2_048)
     vectors.add_argument("--spectrum", choices=SPECTRA, default="80")
-    for command in (vectors,):
+    counts = commands.add_parser("counts", help="an HDF5 file in ARCHS4's layout")
+    counts.add_argument("--profiles", type=Path, required=True, help="a real file of counts in that layout")
+    for command in (vectors, counts):
         command.add_argument("--n", type=int, required=True)
         command.add_argument("--out", type=Path, required=True)
         command.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     started = time.monotonic()
-    made = make_vectors(asked.out, n=asked.n, dim=asked.dim, name=asked.spectrum, seed=asked.seed)
+    if asked.what == "counts":
+        write_counts(asked.out, draw_plan(asked.n, seed=asked.seed), profiles=asked.profiles, seed=asked.seed)
+        made = {"GB": asked.out.stat().st_size / 1e9}
+    else:
+        made = make_vectors(asked.out, n=asked.n, dim=asked.dim, name=asked.spectrum, seed=asked.seed)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     figures = {**made, "seconds": time.monotonic() - started, "peak GB": peak}
     print(", ".join(f"{name} {value:.2f}" for name, value in figures.items()))

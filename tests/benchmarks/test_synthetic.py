@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
 from atlas.errors import ConfigError
+from atlas.expression.source import open_source
 from atlas.model.checkpoint import model_hash
 from atlas.model.joint import JointModel
 from atlas.settings import Settings
 from atlas.vectors.store import VectorStore
 from benchmarks.synthesize import make_vectors
+from benchmarks.synthetic.counts import write_counts
 from benchmarks.synthetic.model import Space
 from benchmarks.synthetic.plan import draw_plan
 from benchmarks.synthetic.spectra import participation_ratio, power_law, spectrum
@@ -137,3 +140,25 @@ def test_samples_and_vectors_enter_a_build_as_they_are(starter: Path, tmp_path: 
     assert (folder / "vectors.npy").read_bytes()[-2 * N * DIM :] == (starter / "vectors.npy").read_bytes()[
         -2 * N * DIM :
     ]
+
+
+def test_counts_have_the_layout_that_is_read_and_profiles_of_real_ones(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    real = rng.poisson(rng.lognormal(3, 1.5, (50, 1)) * np.ones((1, 30))).astype(np.uint32)
+    with h5py.File(tmp_path / "real.h5", "w") as file:
+        file["meta/genes/ensembl_gene"] = [f"ENSG{i:011d}" for i in range(50)]
+        file["meta/genes/symbol"] = [f"G{i}" for i in range(50)]
+        file["data/expression"] = real
+    plan = draw_plan(300, seed=1)
+    for name in ("a.h5", "b.h5"):
+        write_counts(tmp_path / name, plan, profiles=tmp_path / "real.h5", seed=1)
+    with open_source(tmp_path / "a.h5") as source, h5py.File(tmp_path / "b.h5") as again:
+        table = source.sample_table()
+        values = np.concatenate([matrix.values for _, matrix in source.blocks()])
+        np.testing.assert_array_equal(values, again["data/expression"][:].T)
+        assert source.series_table().num_rows == plan.study_cluster.size
+    assert table["sample_id"].to_pylist()[:2] == ["GSM1000000", "GSM1000001"]
+    assert table["date"].to_pylist()[0][:2] == "20"
+    assert values.shape == (300, 50)
+    shares = values.sum(axis=0) / values.sum()
+    assert np.corrcoef(np.log(shares + 1e-6), np.log(real.sum(axis=1) / real.sum() + 1e-6))[0, 1] > 0.95
