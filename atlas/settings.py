@@ -34,7 +34,10 @@ class Settings(BaseSettings):
         120.0, gt=0, le=86_400, description="Longest wait for the embedded server to start or recover, seconds."
     )
 
-    search_engine: Literal["faiss", "milvus"] = Field("faiss", description="Engine that finds samples: faiss or milvus.")
+    search_engine: Literal["faiss", "milvus", "torch"] = Field(
+        "faiss", description="Engine that finds samples: faiss, milvus or torch."
+    )
+    torch_device: str = Field("cuda", description="Device of the engine torch, such as cuda or cuda:1.")
     milvus_uri: str | None = Field(None, description="Address of Milvus, e.g. http://localhost:19530.")
     milvus_token: SecretStr | None = Field(None, description="Token for Milvus, user:password or a key; empty: none.")
     milvus_timeout_s: float = Field(10.0, gt=0, le=3_600, description="Longest wait for one answer of Milvus, seconds.")

@@ -50,6 +50,10 @@ def open_engine(
             content_key=release.manifest.content_key,
             columns=columns(),
         )
+    if settings.search_engine == "torch":
+        from atlas.vectors.torch_index import TorchIndex
+
+        return TorchIndex(store, device=settings.torch_device)
     from atlas.vectors.faiss_index import open_index
 
     return open_index(release.checked("index"), store)

@@ -15,8 +15,8 @@ from atlas.landscape.keywords import cluster_means, match_keywords
 from atlas.landscape.layout import LayoutParameters, lay_out, principal_plane
 from atlas.landscape.neighbours import NeighbourGraph, build_graph, graph_recall
 from atlas.vectors.faiss_index import open_index
-from atlas.vectors.index_build import IndexPlan, build_index
 from atlas.vectors.index import ExactIndex
+from atlas.vectors.index_build import IndexPlan, build_index
 from atlas.vectors.store import VectorStore
 
 

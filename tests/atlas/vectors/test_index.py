@@ -13,12 +13,13 @@ from milvus_collections import moved_index
 from vector_cases import brute_force, stored, study_vectors
 
 import atlas.vectors.index_build as building
-from atlas.errors import ArtifactError, InputError
+from atlas.errors import ArtifactError, ConfigError, InputError
 from atlas.vectors.faiss_index import FaissIndex, open_index, read_parameters
 from atlas.vectors.index import ExactIndex, Neighbours, VectorIndex
 from atlas.vectors.index_build import IndexPlan, build_index
 from atlas.vectors.recall import draw_queries, measure_recall
 from atlas.vectors.store import VectorStore
+from atlas.vectors.torch_index import TorchIndex
 
 FLAT = IndexPlan(n_queries=100, threads=1)
 LISTS = IndexPlan(n_queries=100, threads=1, flat_below=0, exact_below=30)
@@ -27,6 +28,8 @@ LISTS = IndexPlan(n_queries=100, threads=1, flat_below=0, exact_below=30)
 def _engine(name: str, store: VectorStore, folder: Path) -> VectorIndex:
     if name == "exact":
         return ExactIndex(store)
+    if name == "torch":
+        return TorchIndex(store, device="cpu")
     if name.startswith("milvus"):
         return moved_index(store, kind=name.removeprefix("milvus-"))
     folder.mkdir(exist_ok=True)
@@ -38,7 +41,7 @@ def _engine(name: str, store: VectorStore, folder: Path) -> VectorIndex:
     return index
 
 
-@pytest.fixture(params=["exact", "flat", "lists", "milvus-FLAT", "milvus-IVF_SQ8"])
+@pytest.fixture(params=["exact", "flat", "lists", "torch", "milvus-FLAT", "milvus-IVF_SQ8"])
 def make(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[np.ndarray], VectorIndex]:
     return lambda vectors: _engine(request.param, stored(tmp_path, vectors), tmp_path / "index")
 
@@ -208,3 +211,20 @@ def _folder(parent: Path, name: str) -> Path:
     folder = parent / name
     folder.mkdir()
     return folder
+
+
+def test_a_device_that_is_not_there_is_named(tmp_path: Path) -> None:
+    store = stored(tmp_path, study_vectors(20, 8))
+    with pytest.raises(ConfigError, match=r"cannot use the device 'nowhere:7'.*search_engine = faiss"):
+        TorchIndex(store, device="nowhere:7")
+
+
+def test_near_ties_of_half_precision_are_told_apart(tmp_path: Path) -> None:
+    """Rows that half-precision products cannot tell apart are ordered by their exact scores."""
+    base = study_vectors(1, 64)[0]
+    noise = np.random.default_rng(0).normal(size=(500, 64)) * 2e-3
+    store = stored(tmp_path, base + noise)
+    found = TorchIndex(store, device="cpu").search(base, 20)
+    expected = ExactIndex(store).search(base, 20)
+    np.testing.assert_array_equal(found.rows, expected.rows)
+    np.testing.assert_array_equal(found.scores, expected.scores)
