@@ -122,9 +122,10 @@ def _cluster(address: str | None) -> Iterator[Any]:
                 address=address or "local",
                 include_dashboard=None if address else False,
                 log_to_driver=False,
-                logging_level=logging.WARNING,
+                logging_level=logging.ERROR,
             )
-        logging.getLogger("ray.data").setLevel(logging.WARNING)
+        for name in ("ray", "ray.data"):
+            logging.getLogger(name).setLevel(logging.ERROR)  # it announces each step, and what is right as it is
         ray.data.DataContext.get_current().enable_progress_bars = False
         yield ray
     except (ray.exceptions.RayError, OSError) as error:
