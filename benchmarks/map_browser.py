@@ -28,7 +28,7 @@ from benchmarks.screenshots import chromium
 
 WAIT_MS = 120_000
 SIZE = {"width": 1366, "height": 900}
-WEBGL = ("--enable-unsafe-swiftshader", "--enable-precise-memory-info", "--js-flags=--expose-gc")
+MEMORY = ("--enable-precise-memory-info",)
 _WATCH = """
 window.longTasks = [];
 new PerformanceObserver((list) => { for (const one of list.getEntries()) window.longTasks.push(one.duration); })
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     with _service(options) as url, sync_playwright() as playwright:
         launched = chromium()
-        browser = playwright.chromium.launch(**{**launched, "args": [*launched["args"], *WEBGL]})
+        browser = playwright.chromium.launch(**{**launched, "args": [*launched["args"], *MEMORY]})
         version = browser.version
         rows = measure(browser, url, phrase=options.phrase, picture=options.picture)
         browser.close()

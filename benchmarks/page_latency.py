@@ -20,7 +20,7 @@ from typing import Any
 from atlas.client import Client
 from benchmarks.screenshots import ROOT, chromium, served
 
-PAGES = ("Clusters", "Disease scan", "Nearest samples", "Series", "Sample", "About", "Search")
+PAGES = ("Map", "Clusters", "Disease scan", "Nearest samples", "Series", "Sample", "About", "Search")
 WAIT_MS = 60_000
 _IDLE = """() => {
   const app = document.querySelector('[data-testid="stApp"]');

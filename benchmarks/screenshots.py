@@ -32,7 +32,7 @@ PHONE = (
 )
 FLAGS = (
     "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
-    "--disable-sync", "--disable-dev-shm-usage",
+    "--disable-sync", "--disable-dev-shm-usage", "--enable-unsafe-swiftshader",  # WebGL in software: the map needs one
 )  # fmt: skip
 WIDTHS = {"desk": 1366, "phone": 390}
 TALLEST = {"desk": 1800, "phone": 3200}
@@ -96,6 +96,8 @@ def plan(client: Client) -> list[Shot]:
         Shot("search-opened-dark", _to("", **asked), dark=True),
         Shot("search-combined", _to("", q="heart", minus="cardiomyopathy^0.5", plus=best["accession"])),
         Shot("search-compared", _to("", q=phrase, vs="skeletal muscle")),
+        Shot("map", _to("map", state="by=score&q=cardiomyopathy")),
+        Shot("map-dark", _to("map"), dark=True),
         Shot("clusters", _to("clusters")),
         Shot("cluster", _to("clusters", cluster=str(cluster))),
         Shot("nearest", _to("nearest", accession=best["accession"])),
@@ -140,6 +142,8 @@ def take(browser: Any, shot: Shot, *, pages: str, kind: str) -> bytes:
 def _settle(page: Any) -> None:
     """Wait until the page has run, and what it drew has stopped moving."""
     page.wait_for_function("!document.querySelector('[data-testid=\"stStatusWidget\"]')", timeout=120_000)
+    for frame in page.locator("iframe[title*=atlas_map]").all():
+        frame.content_frame.locator("html[data-ready]").wait_for(timeout=120_000)
     page.wait_for_timeout(1_500)
 
 

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import pyarrow as pa
 from expression_files import small_gene_map
+from fake_map import ANGLES, N_CLUSTERS, FakeMap, unit
 from fake_workspace import FakeJobs, FakeLabels, FakeShelf
 
 from atlas.answers import (
@@ -43,14 +43,8 @@ from atlas.errors import ArtifactError, InputError, NotFoundError
 from atlas.expression.genes import GeneMap
 from atlas.expression.matrix import ExpressionMatrix
 from atlas.manifest import Manifest, StageEntry
-from atlas.map_answers import MapLayout, NearCluster, SelectedShare, Selection
-from atlas.opened.categories import Categories
-from atlas.opened.map_table import MapTable
 from atlas.search.queries import check_parts, describe_parts, read_part
 from atlas.settings import Settings
-
-ANGLES = {"heart": 0.0, "heart muscle": 0.1, "liver": 1.5, "brain": 3.0, "lung": 4.0, "blood": 5.0}
-N_CLUSTERS = 5
 
 
 def manifest(name: str) -> Manifest:
@@ -102,7 +96,7 @@ class FakeRelease:
 
 
 @dataclass
-class FakeAtlas:
+class FakeAtlas(FakeMap):
     """Answers like an atlas; ``hold`` lets a test keep a question running."""
 
     release: FakeRelease
@@ -198,7 +192,7 @@ class FakeAtlas:
     def explain(self, accession: str, parts: Sequence[QueryPart], *, top: int = 20) -> HitExplanation:
         record = self.sample(accession)
         known = check_parts(parts, Settings())
-        score = float(_unit(ANGLES[record.tissue]) @ np.sum([p.weight * self._vector(p) for p in known], axis=0))
+        score = float(unit(ANGLES[record.tissue]) @ np.sum([p.weight * self._vector(p) for p in known], axis=0))
         genes = (GeneContribution("MYH6", "ENSG00000197616", 0.2, 3.0), GeneContribution("MYH7", "ENSG1", 0.1, 2.0))
         against = (GeneContribution("ALB", "ENSG00000163631", -0.1, 1.0),)
         return HitExplanation(
@@ -241,11 +235,11 @@ class FakeAtlas:
 
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
         self._wait()
-        return np.array([_unit(ANGLES.get(text.lower(), math.pi / 2)) for text in texts], dtype=np.float32)
+        return np.array([unit(ANGLES.get(text.lower(), math.pi / 2)) for text in texts], dtype=np.float32)
 
     def cluster_samples(self, cluster: int, *, offset: int = 0, limit: int = 50) -> tuple[tuple[Hit, ...], int]:
         self.cluster(cluster)
-        hits = self._hits(_unit(0.0), k=len(ANGLES), filters=SampleFilter(cluster=(cluster,)))
+        hits = self._hits(unit(0.0), k=len(ANGLES), filters=SampleFilter(cluster=(cluster,)))
         return hits[offset : offset + limit], len(hits)
 
     def relabel(self, edits: Mapping[int, LabelEdit]) -> None:
@@ -256,7 +250,7 @@ class FakeAtlas:
     ) -> NeighborsResult:
         self._wait()
         own = self.sample(accession)
-        hits = self._hits(_unit(ANGLES[own.tissue]), k=len(ANGLES), filters=filters)
+        hits = self._hits(unit(ANGLES[own.tissue]), k=len(ANGLES), filters=filters)
         kept = [
             hit
             for hit in hits
@@ -283,7 +277,7 @@ class FakeAtlas:
         coverage = CoverageReport(matrix.n_genes, len(known), 3, len(known), 0, "symbol", "human", ())
         results = []
         for name, values in zip(matrix.sample_ids, matrix.values, strict=True):
-            hits = self._hits(_unit(float(values[0]) % 6), k=k, filters=filters)
+            hits = self._hits(unit(float(values[0]) % 6), k=k, filters=filters)
             kept = tuple(hit for hit in hits if not set(hit.sample.series) & set(exclude_series))
             results.append(
                 NeighborsResult(
@@ -315,7 +309,7 @@ class FakeAtlas:
     def cluster(self, cluster: int) -> ClusterDetail:
         if cluster >= N_CLUSTERS:
             raise NotFoundError(f"There is no cluster {cluster}.", details={"n_clusters": N_CLUSTERS})
-        hits = self._hits(_unit(0.0), k=2, filters=None)
+        hits = self._hits(unit(0.0), k=2, filters=None)
         return ClusterDetail(
             release=self.release.name,
             summary=self._summary(cluster),
@@ -339,9 +333,9 @@ class FakeAtlas:
         self._wait()
         for part in self.read_parts(phrase, plus=plus, minus=minus) if plus or minus else ():
             phrase = part.value  # the last one is as good as their sum to see what was asked
-        vectors = np.array([_unit(angle) for angle in ANGLES.values()])
+        vectors = np.array([unit(angle) for angle in ANGLES.values()])
         if phrase is not None:
-            scores = vectors @ _unit(ANGLES.get(phrase, 1.0))
+            scores = vectors @ unit(ANGLES.get(phrase, 1.0))
         score = None if scores is None else scores.tolist()
         if self.nan and score is not None:
             score[0] = float("nan")
@@ -353,69 +347,6 @@ class FakeAtlas:
             cluster=[row % N_CLUSTERS for row in range(len(ANGLES))][:most],
             score=score if score is None else score[:most],
             clusters=self.clusters(),
-        )
-
-    def map_scores(
-        self, phrase: str | None = None, *, plus: Sequence[str] = (), minus: Sequence[str] = ()
-    ) -> np.ndarray:
-        score = self.map(phrase, plus=plus, minus=minus).score
-        return np.asarray([0.0] * len(ANGLES) if score is None else score, dtype=np.float32)
-
-    def map_layout(self) -> MapLayout:
-        self._wait()
-        table = self._table
-        return MapLayout(
-            release=self.release.name,
-            key="c" * 16,
-            n_samples=len(ANGLES),
-            x=table.x_range,
-            y=table.y_range,
-            n_dated=table.n_dated,
-            columns=table.columns,
-            clusters=self.clusters(),
-        )
-
-    def map_column(self, name: str) -> np.ndarray:
-        self._wait()
-        return self._table.column(name)
-
-    def sample_at(self, row: int) -> SampleRecord:
-        return self.sample(f"GSM{row + 1}")
-
-    def select(self, polygon: np.ndarray) -> Selection:
-        rows = self._inside(polygon)
-        if not rows:
-            raise NotFoundError("No sample lies within this outline.")
-        return Selection(
-            release=self.release.name,
-            n_samples=len(rows),
-            n_averaged=len(rows),
-            keywords=(Keyword("library", "Heart", 0.4, 3.0),),
-            by_cluster=(SelectedShare("0", "label 0", len(rows), 1.0, 0.3),),
-            by_tissue=(),
-            by_series=(),
-            near_clusters=(NearCluster(0, "label 0", 10, 0.9, 0.0, 1.0),),
-        )
-
-    def selected_samples(
-        self, polygon: np.ndarray, *, offset: int = 0, limit: int = 50
-    ) -> tuple[tuple[SampleRecord, ...], int]:
-        rows = self._inside(polygon)
-        return tuple(self.sample_at(row) for row in rows[offset : offset + limit]), len(rows)
-
-    def _inside(self, polygon: np.ndarray) -> list[int]:
-        self._wait()
-        return self._table.inside(polygon).tolist()
-
-    @property
-    def _table(self) -> MapTable:
-        vectors = np.array([_unit(angle) for angle in ANGLES.values()])
-        return MapTable(
-            vectors[:, 0],
-            vectors[:, 1],
-            cluster=np.arange(len(ANGLES)) % N_CLUSTERS,
-            tissue=Categories.of(pa.chunked_array([list(ANGLES)])),
-            date=pa.chunked_array([["2020-02-01", "2021-12", None, "", "soon", "2020-02"]]),
         )
 
     def close(self) -> None:
@@ -433,7 +364,7 @@ class FakeAtlas:
     def _hits(
         self, vector: np.ndarray, *, k: int, filters: SampleFilter | None, per_series: int | None = None
     ) -> tuple[Hit, ...]:
-        scored = [(float(_unit(ANGLES[record.tissue]) @ vector), record) for record in self._passing(filters)]
+        scored = [(float(unit(ANGLES[record.tissue]) @ vector), record) for record in self._passing(filters)]
         ranked = sorted(scored, key=lambda item: (-item[0], item[1].accession))
         kept, seen = [], Counter[str]()
         for score, record in ranked:
@@ -458,8 +389,8 @@ class FakeAtlas:
 
     def _vector(self, part: QueryPart) -> np.ndarray:
         if part.kind == "sample":
-            return _unit(ANGLES[self.sample(part.value).tissue])
-        return _unit(ANGLES.get(part.value.lower(), math.pi / 2))
+            return unit(ANGLES[self.sample(part.value).tissue])
+        return unit(ANGLES.get(part.value.lower(), math.pi / 2))
 
     def _summary(self, number: int) -> ClusterSummary:
         plain = ClusterSummary(
@@ -509,10 +440,6 @@ class FakeBackend:
         atlas.broken, atlas.nan, atlas.hold = None, False, None
         atlas.release.failure, atlas.release.verified = None, 1.0
         atlas.matrices.clear()
-
-
-def _unit(angle: float) -> np.ndarray:
-    return np.array([math.cos(angle), math.sin(angle)])
 
 
 def _record(row: int, tissue: str) -> SampleRecord:

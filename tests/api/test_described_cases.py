@@ -28,7 +28,7 @@ from atlas.settings import Settings
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 N_CASES = 5_000
-N_PER_OPERATION = {GenerationMode.POSITIVE: 155, GenerationMode.NEGATIVE: 25}
+N_PER_OPERATION = {GenerationMode.POSITIVE: 130, GenerationMode.NEGATIVE: 25}
 N_REAL = 8
 NEVER_WRONG = ("GET /v1/health/live", "GET /v1/health/ready")
 """Routes that take nothing: no request to them can be wrong."""

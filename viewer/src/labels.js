@@ -5,9 +5,9 @@ const SMALL_PX = 45;
 const PAD = 4;
 
 export class Labels {
-  /** @param clusters from the layout, largest first */
   constructor(clusters) {
-    this.clusters = clusters.map((one) => ({ ...one, text: shorten(String(one.label)) }));
+    const largest = clusters.toSorted((a, b) => b.n_samples - a.n_samples);
+    this.clusters = largest.map((one) => ({ ...one, text: shorten(String(one.label)) }));
     this.widths = new Map();
   }
 
@@ -17,10 +17,11 @@ export class Labels {
   }
 
   /** The labels that fit, with their places in pixels. */
-  place(camera, context, { most, lineHeight, reserved = [] }) {
+  place(camera, context, { most, lineHeight, reserved = [], first = null }) {
     const taken = reserved.slice();
     const placed = [];
-    for (const cluster of this.clusters) {
+    const ahead = this.clusters.filter((one) => one.cluster === first);
+    for (const cluster of [...ahead, ...this.clusters.filter((one) => one.cluster !== first)]) {
       const [x, y] = camera.toPixel(cluster.x, cluster.y);
       if (x < 0 || y < 0 || x > camera.width || y > camera.height) continue;
       const half = this.#width(context, cluster.text) / 2 + PAD;

@@ -283,6 +283,7 @@ class AtlasMap {
       camera: this.camera.at(this.seen),
       labels: this.labels,
       reserved: this.reserved,
+      first: this.state.by === "cluster" ? this.focus : null,
       outline: this.outline,
       drawing: this.drawing,
       ...this.shown,
@@ -641,7 +642,8 @@ class AtlasMap {
   }
 
   #clusters() {
-    return this.layout.clusters.slice(0, 12).map((one) => ({
+    const largest = this.layout.clusters.toSorted((a, b) => b.n_samples - a.n_samples);
+    return largest.slice(0, 12).map((one) => ({
       code: one.cluster, name: one.label, n: one.n_samples, colour: colours.colourOf(one.cluster),
     }));
   }

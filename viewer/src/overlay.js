@@ -2,6 +2,7 @@
 
 const FONT = '600 12px system-ui, -apple-system, "Segoe UI", Roboto, sans-serif';
 const LINE = 16;
+const PX_A_LABEL = 10_000; // more names than that hide what they name
 
 export class Overlay {
   constructor(canvas) {
@@ -10,7 +11,7 @@ export class Overlay {
     this.labelled = []; // for whoever wants to know which names are shown
   }
 
-  draw({ camera, labels, reserved, outline, drawing, hits, opened, place, ink, ratio }) {
+  draw({ camera, labels, reserved, first, outline, drawing, hits, opened, place, ink, ratio }) {
     const { context, canvas } = this;
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
     context.clearRect(0, 0, canvas.width, canvas.height);
@@ -21,7 +22,7 @@ export class Overlay {
     for (const [, x, y] of hits) this.#ring(camera.toPixel(x, y), 5);
     context.font = FONT;
     this.labelled = labels
-      ? labels.place(camera, context, { most: camera.width < 500 ? 14 : 60, lineHeight: LINE, reserved })
+      ? labels.place(camera, context, { most: (camera.width * camera.height) / PX_A_LABEL, lineHeight: LINE, reserved, first })
       : [];
     context.textAlign = "center";
     context.textBaseline = "middle";
