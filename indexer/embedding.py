@@ -153,9 +153,8 @@ class ShardWriter:
             yield starter.vectors[rows], starter.gene_weights[rows]
             return
         source, aligner = self._source(number)
-        with closing(read_ahead(source.blocks(rows))) as blocks:
-            for _, matrix in blocks:
-                aligned = aligner.align(matrix)
+        with closing(read_ahead(aligner.align(matrix) for _, matrix in source.blocks(rows))) as blocks:
+            for aligned in blocks:
                 if not self.model.explains_by_genes:
                     vectors = self.model.embed_expression(aligned)
                     yield vectors.astype(np.float16), np.zeros(len(vectors), dtype=RECORD)
