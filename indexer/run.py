@@ -246,7 +246,7 @@ class Builder:
         except AtlasError as error:
             error.add_note(f"in stage {stage.name}")
             raise
-        except (MemoryError, RuntimeError) as error:
+        except (MemoryError, RuntimeError, ImportError, OSError) as error:
             if _is_out_of_memory(error):
                 raise _out_of_memory(stage, error) from error
             if os.strerror(errno.ENOSPC) in str(error):  # what FAISS makes of it
@@ -298,9 +298,12 @@ class Builder:
             )
 
 
+_OUT_OF_MEMORY = ("bad_alloc", "allocate memory", "failed to map segment")
+"""What libraries in C++ say, in whatever exception, and the loader of a library that finds no room."""
+
+
 def _is_out_of_memory(error: BaseException) -> bool:
-    """Tell a failed allocation, which libraries in C++ report as a RuntimeError, from other errors."""
-    return isinstance(error, MemoryError) or any(said in str(error) for said in ("bad_alloc", "allocate memory"))
+    return isinstance(error, MemoryError) or any(said in str(error) for said in _OUT_OF_MEMORY)
 
 
 def _out_of_memory(stage: Stage, error: BaseException) -> ResourceError:
