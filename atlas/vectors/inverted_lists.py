@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from atlas.vectors.axes import Axes
+from atlas.vectors.passes import rows_in_order
 from atlas.vectors.store import VectorStore
 
 _CODES = 16  # of four bits; fewer rows cannot teach them
@@ -125,7 +126,7 @@ def build_lists(store: VectorStore, axes: Axes, *, width: int, seed: int) -> Inv
     index.by_residual = True
     index.pq.cp.niter, index.pq.cp.seed, index.pq.cp.min_points_per_centroid = _ROUNDS, seed + 1, 1
     index.train(sample)
-    for _, block in store.blocks():
+    for _, block in rows_in_order(store):
         index.add(np.ascontiguousarray(block @ rotation.T))
     return InvertedLists(index, rotation)
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from atlas.errors import ArtifactError
+from atlas.vectors.passes import rows_in_order
 from atlas.vectors.store import VectorStore
 
 ROWS_FILE = "rows.npy"
@@ -68,7 +69,7 @@ def write_row_codes(store: VectorStore, folder: Path) -> None:
     with (folder / ROWS_FILE).open("wb") as stream:
         header = {"descr": "|i1", "fortran_order": False, "shape": (store.n, store.dim)}
         np.lib.format.write_array_header_1_0(stream, header)
-        for start, block in store.blocks():
+        for start, block in rows_in_order(store):
             scale = np.abs(block).max(axis=1) / _MOST
             scales[start : start + len(block)] = scale
             stream.write(np.rint(block / scale[:, None]).astype(np.int8).data)
