@@ -122,6 +122,18 @@ def test_it_fits_a_phone_and_says_so_when_the_service_is_gone(browser: Any, api:
         page.locator("html[data-ready=yes]").wait_for()
 
 
+def test_question_that_is_refused_is_said_and_the_map_shown(page: Any, api: str) -> None:
+    refused = (
+        '{"error": {"code": "invalid_input", "message": "The phrase is too long.", "details": {}, "request_id": "r"}}'
+    )
+    page.route(
+        "**/columns/score*", lambda route: route.fulfill(status=422, content_type="application/json", body=refused)
+    )
+    shown(page, f"{api}/map/#by=score&q=x")
+    assert "too long" in page.locator("#note").inner_text()
+    assert page.locator("#by").input_value() == "cluster"
+
+
 def test_release_that_was_replaced_is_said_and_a_reload_offered(page: Any, api: str) -> None:
     shown(page, f"{api}/map/")
     gone = '{"error": {"code": "release_retired", "message": "It was built anew.", "details": {}, "request_id": "r"}}'

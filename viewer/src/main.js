@@ -32,6 +32,7 @@ class AtlasMap {
     this.shown = { hits: [], opened: null, place: null };
     this.hovered = -1;
     this.asked = { colour: 0 };
+    this.firstPicture = new Promise((done) => (this.begun = done));
     this.theme = this.state.theme || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
     document.documentElement.dataset.theme = this.theme;
   }
@@ -63,8 +64,8 @@ class AtlasMap {
       this.#describe();
       this.#look();
       await this.recolour();
+      await this.firstPicture;
       wait(null);
-      await pause();
       this.grid = new Grid(this.positions);
       await pause();
       this.labels.spread(await this.#reach());
@@ -195,7 +196,10 @@ class AtlasMap {
     } catch (error) {
       if (turn !== this.asked.colour) return;
       if (error instanceof Refusal && !error.isGone && SCORED.has(by)) {
-        this.#legendText(error.message);
+        note(error.message); // a question the service refuses: the map is worth seeing all the same
+        this.state.by = "cluster";
+        byId("by").value = "cluster";
+        await this.recolour();
         return;
       }
       throw error;
@@ -294,9 +298,13 @@ class AtlasMap {
 
   #drawn({ step, frames, seen }) {
     byId("points").dataset.frames = frames;
-    if (step === 1 && !performance.getEntriesByName("whole map drawn").length) performance.mark("whole map drawn");
     this.seen = seen;
     this.#drawOver();
+    if (step === 1 && this.begun) {
+      performance.mark("whole map drawn");
+      this.begun();
+      this.begun = null;
+    }
   }
 
   #moved() {
@@ -674,10 +682,6 @@ class AtlasMap {
     byId("legend").className = "scale";
   }
 
-  #legendText(sentence) {
-    byId("legend").replaceChildren(h("p", { role: "alert" }, sentence));
-  }
-
   // ---- as part of a page
 
   /** Show what the page wants: the same fields as a link, and places to mark. */
@@ -703,7 +707,7 @@ class AtlasMap {
       opened: places([args.opened]).map(([, x, y]) => [x, y])[0] || null,
       place: places([args.place]).map(([, x, y]) => [x, y])[0] || null,
     };
-    if (again) this.begun ??= this.start();
+    if (again) this.started ??= this.start();
     else {
       byId("by").value = this.state.by || "cluster";
       this.#recolourAndRemember();
