@@ -4,7 +4,7 @@ In: a collection filled by ``indexer.move_to_milvus``, and the folder ``<home>/e
 (the parameters and the recall measured with them; written last) and ``projection.npy`` (absent where all dimensions were kept).
 The collection has one row a sample: ``row``, ``vector``, and a whole number for each column that filters name.
 
-What of a filter reaches Milvus: a mask that leaves out few rows is applied here, to a shortlist that was measured deep enough;
+What of a filter reaches Milvus: a mask that leaves out few rows is applied here, to a shortlist that was measured as deep;
 one that leaves few rows goes to the exact twin; any other is sent as a list of rows left out, or as its bounding box over the
 stored columns, and the answer is checked against the mask here. Where too few hits pass, the question is asked deeper, and last
 the exact twin answers: a filter never costs hits.
@@ -32,7 +32,9 @@ SCHEMA = 1
 MOST_HITS = 16_384
 """Milvus gives no more hits of one search."""
 _MOST_LISTED = 10_000  # rows that one filter names
+_LEFT_OUT_HERE = 200  # as many rows are left out of a deeper shortlist, without a filter
 _QUERIES_AT_ONCE = 64
+_SHORTLIST_OF_K = 3
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class MilvusParameters:
     nlist, nprobe
         Lists, and how many of them a search opens; 0 for ``FLAT``.
     shortlist
-        Hits of Milvus that are scored exactly.
+        Hits of Milvus that are scored exactly, at least; deep questions take three times their hits.
     measured_k
         Most hits the recall was measured for.
     exact_below
@@ -161,15 +163,16 @@ class MilvusIndex:
 
     def _shortlists(self, unit: np.ndarray, mask: np.ndarray | None, *, n_hits: int) -> list[np.ndarray | None]:
         """Return the candidates of each query, all of them allowed; ``None`` where Milvus could not give enough."""
-        wanted = min(self.parameters.shortlist, self.n)
-        if mask is None:
-            found = self._ask(unit, limit=wanted)
-            return [rows if rows.size >= n_hits else None for rows in found]
-        n_left_out = self.n - int(np.count_nonzero(mask))
-        if n_left_out + n_hits <= self.parameters.measured_k:  # the shortlist was measured to hold them all
-            passing = [rows[mask[rows]] for rows in self._ask(unit, limit=wanted)]
+        n_left_out = 0 if mask is None else self.n - int(np.count_nonzero(mask))
+        if n_left_out <= _LEFT_OUT_HERE and n_left_out + n_hits <= self.parameters.measured_k:  # measured that deep
+            found = self._ask(unit, limit=self._depth(n_left_out + n_hits))
+            passing = found if mask is None else [rows[mask[rows]] for rows in found]
             return [rows if rows.size >= n_hits else None for rows in passing]
-        return self._filtered(unit, mask, wanted=min(wanted, self.n - n_left_out))
+        return self._filtered(unit, mask, wanted=min(self._depth(n_hits), self.n - n_left_out))
+
+    def _depth(self, n_hits: int) -> int:
+        """Return the rows of a shortlist for so many hits."""
+        return min(max(self.parameters.shortlist, _SHORTLIST_OF_K * n_hits), self.n)
 
     def _filtered(self, unit: np.ndarray, mask: np.ndarray, *, wanted: int) -> list[np.ndarray | None]:
         """Ask with what of the mask can be said in a filter, ever deeper until ``wanted`` candidates pass the mask.
