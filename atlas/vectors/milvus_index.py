@@ -164,7 +164,8 @@ class MilvusIndex:
     def _shortlists(self, unit: np.ndarray, mask: np.ndarray | None, *, n_hits: int) -> list[np.ndarray | None]:
         """Return the candidates of each query, all of them allowed; ``None`` where Milvus could not give enough."""
         n_left_out = 0 if mask is None else self.n - int(np.count_nonzero(mask))
-        if n_left_out <= _LEFT_OUT_HERE and n_left_out + n_hits <= self.parameters.measured_k:  # measured that deep
+        measured = n_left_out <= _LEFT_OUT_HERE and n_left_out + n_hits <= self.parameters.measured_k
+        if mask is None or measured:
             found = self._ask(unit, limit=self._depth(n_left_out + n_hits))
             passing = found if mask is None else [rows[mask[rows]] for rows in found]
             return [rows if rows.size >= n_hits else None for rows in passing]
