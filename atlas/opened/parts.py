@@ -140,7 +140,7 @@ class Opened:
         return self._vector(text)
 
     def colour_scores(self, vector: np.ndarray) -> np.ndarray:
-        """Return every sample's cosine to a (dim,) unit vector, (n_samples,) float32, to about .001: for colours alone."""
+        """Return every sample's cosine to a (dim,) unit vector, (n_samples,) float32, nearly: for colours alone."""
         return self.store.scores(vector) if self.row_codes is None else self.row_codes.scores(vector)
 
     def raw_vector(self, text: str) -> np.ndarray:

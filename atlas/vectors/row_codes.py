@@ -1,8 +1,8 @@
-"""All samples scored at once, nearly: eight bits a dimension, for the colours of a map.
+"""All samples scored at once, nearly: their strongest axes at eight bits each, for the colours of a map.
 
-In: a store. Out: ``rows.npy``, (n, dim) int8, and ``scales.npy``, (n,) float32: row i is about ``rows[i] * scales[i]``. A query
-is split into a coarse and a fine int8 part, so that what is lost is the rows' rounding alone: half the bytes of the master, and
-whole numbers that processors multiply many at a time.
+In: a store, and the axes its index searches along. Out: ``axes.npy``, (width, dim) float32; ``rows.npy``, (n, width) int8, and
+``scales.npy``, (n,) float32: along the axes row i is about ``rows[i] * scales[i]``; ``rest.npy``, (dim,) float32, the mean of what
+the axes leave out. A query is split into a coarse and a fine int8 part: whole numbers are what processors multiply many at a time.
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ from atlas.errors import ArtifactError
 from atlas.vectors.passes import rows_in_order
 from atlas.vectors.store import VectorStore
 
-ROWS_FILE = "rows.npy"
-SCALES_FILE = "scales.npy"
 _MOST = 127
 _COLUMNS = 8  # of the product; two are used, fewer are multiplied no faster
 
@@ -29,51 +27,65 @@ class RowCodes:
     Raises
     ------
     ArtifactError
-        If a file is missing, damaged, or the two differ in rows.
+        If a file is missing or damaged, or they do not belong together.
     """
 
     def __init__(self, folder: Path) -> None:
         try:
-            self._rows = np.load(folder / ROWS_FILE, mmap_mode="c", allow_pickle=False)
-            self._scales = np.load(folder / SCALES_FILE, allow_pickle=False)
+            self._rows = np.load(folder / "rows.npy", mmap_mode="c", allow_pickle=False)
+            self._scales, self._axes, self._rest = (
+                np.load(folder / f"{name}.npy", allow_pickle=False) for name in ("scales", "axes", "rest")
+            )
         except (OSError, ValueError) as error:
             raise ArtifactError(f"The row codes in {folder} cannot be read: {error}", kind="corrupt") from error
-        if self._rows.dtype != np.int8 or self._rows.ndim != 2 or self._scales.shape != self._rows.shape[:1]:
-            raise ArtifactError(f"The row codes in {folder} are not int8 rows with a scale each.", kind="corrupt")
+        shapes = (self._rows.shape[:1], self._rows.shape[1:], self._axes.shape[1:])
+        if self._rows.dtype != np.int8 or shapes != (self._scales.shape, self._axes.shape[:1], self._rest.shape):
+            raise ArtifactError(
+                f"The row codes in {folder} are not int8 rows, a scale each, along the axes.", kind="corrupt"
+            )
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Number of rows and of dimensions."""
-        return int(self._rows.shape[0]), int(self._rows.shape[1])
+        """Number of rows, and dimensions of a query."""
+        return int(self._rows.shape[0]), int(self._rest.size)
 
     def scores(self, query: np.ndarray) -> np.ndarray:
-        """Return every row's inner product with a (dim,) unit query, (n,) float32.
-
-        It is off by half a row's scale times the sum of the query's sizes at most; in some hundred dimensions by about .001.
-        """
+        """Return about every row's inner product with a (dim,) float32 unit query, (n,) float32."""
         import torch
 
-        coarse = float(np.abs(query).max()) / _MOST or 1.0
+        turned = self._axes @ query
+        coarse = float(np.abs(turned).max()) / _MOST or 1.0
         fine = coarse / (2 * _MOST)
-        high = np.rint(query / coarse)
-        columns = np.zeros((query.size, _COLUMNS), dtype=np.int8)
-        columns[:, 0], columns[:, 1] = high, np.rint((query - high * coarse) / fine)
+        high = np.rint(turned / coarse)
+        columns = np.zeros((turned.size, _COLUMNS), dtype=np.int8)
+        columns[:, 0], columns[:, 1] = high, np.rint((turned - high * coarse) / fine)
         product: Any = torch._int_mm(_tensor(self._rows), torch.from_numpy(columns))
         sums = product[:, 0].float() * coarse + product[:, 1].float() * fine
-        return np.asarray(sums.numpy() * self._scales)
+        return np.asarray(sums.numpy() * self._scales + np.float32(self._rest @ query))
 
 
-def write_row_codes(store: VectorStore, folder: Path) -> None:
-    """Write both files of a store, block by block; plain writes, so that a full disk is an error and not a signal."""
+def write_row_codes(store: VectorStore, folder: Path, *, axes: np.ndarray) -> None:
+    """Write the files of a store, block by block; plain writes, so that a full disk is an error and not a signal.
+
+    Parameters
+    ----------
+    axes
+        (width, dim) float32, orthonormal rows, turned so that none is much stronger than the others.
+    """
     scales = np.empty(store.n, dtype=np.float32)
-    with (folder / ROWS_FILE).open("wb") as stream:
-        header = {"descr": "|i1", "fortran_order": False, "shape": (store.n, store.dim)}
+    total = np.zeros(store.dim)
+    with (folder / "rows.npy").open("wb") as stream:
+        header = {"descr": "|i1", "fortran_order": False, "shape": (store.n, len(axes))}
         np.lib.format.write_array_header_1_0(stream, header)
         for start, block in rows_in_order(store):
-            scale = np.abs(block).max(axis=1) / _MOST
+            turned = block @ axes.T
+            scale = np.maximum(np.abs(turned).max(axis=1) / _MOST, np.finfo(np.float32).tiny)
             scales[start : start + len(block)] = scale
-            stream.write(np.rint(block / scale[:, None]).astype(np.int8).data)
-    np.save(folder / SCALES_FILE, scales, allow_pickle=False)
+            stream.write(np.rint(turned / scale[:, None]).astype(np.int8).data)
+            total += block.sum(axis=0, dtype=np.float64)
+    mean = (total / store.n).astype(np.float32)
+    for name, array in {"scales": scales, "axes": axes, "rest": mean - (axes @ mean) @ axes}.items():
+        np.save(folder / f"{name}.npy", array, allow_pickle=False)
 
 
 def _tensor(rows: np.ndarray) -> Any:

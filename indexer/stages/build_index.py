@@ -15,7 +15,7 @@ import numpy as np
 from atlas.errors import ArtifactError
 from atlas.model.checkpoint import model_files, model_hash
 from atlas.model.text_cache import embed_terms, text_caches
-from atlas.vectors.faiss_index import open_index
+from atlas.vectors.faiss_index import ROTATION_FILE, open_index
 from atlas.vectors.index_build import IndexPlan, build_index
 from atlas.vectors.row_codes import RowCodes, write_row_codes
 from atlas.vectors.store import VectorStore
@@ -64,7 +64,8 @@ class BuildIndex:
             chosen = build_index(store, folder, plan=plan, text_queries=phrases.astype(np.float32))
             if chosen.kind != "flat":
                 (ctx.out / "codes").mkdir()
-                write_row_codes(store, ctx.out / "codes")
+                axes = np.load(folder / ROTATION_FILE, allow_pickle=False)
+                write_row_codes(store, ctx.out / "codes", axes=axes)
         return StageResult(n_in=chosen.n, n_out=chosen.n, notes=asdict(chosen))
 
     def validate(self, ctx: StageContext) -> None:

@@ -115,24 +115,36 @@ def test_good_rough_scores_spare_reading(store: VectorStore, monkeypatch: pytest
     assert sum(read) < 300
 
 
-def test_row_codes_score_all_rows_nearly(store: VectorStore, tmp_path: Path) -> None:
-    write_row_codes(store, tmp_path)
+@pytest.mark.parametrize("width", [64, 96])
+def test_row_codes_score_all_rows_nearly(store: VectorStore, width: int, tmp_path: Path) -> None:
+    axes = _axes(store, width)
+    write_row_codes(store, tmp_path, axes=axes)
     codes = RowCodes(tmp_path)
     assert codes.shape == (2_000, 96)
+    rows = store.block(0, store.n)
+    along = rows @ axes.T
+    rest = (rows - along @ axes).mean(axis=0)
     for query in study_vectors(3, 96, seed=7):
         found = codes.scores(query)
         assert found.dtype == np.float32
-        bound = np.abs(store.block(0, store.n)).max(axis=1) / 254 * np.abs(query).sum()
-        assert (np.abs(found - store.scores(query)) <= bound + 1e-4).all()
-        assert np.abs(found - store.scores(query)).max() < 0.004
+        expected = along @ (axes @ query) + rest @ query  # what the axes leave out enters by its mean
+        bound = np.abs(along).max(axis=1) / 254 * np.abs(axes @ query).sum()
+        assert (np.abs(found - expected) <= bound + 1e-4).all()
+        assert np.abs(found - expected).max() < 0.004
+        if width == 96:
+            np.testing.assert_allclose(expected, store.scores(query), atol=1e-5)
+
+
+def _axes(store: VectorStore, width: int) -> np.ndarray:
+    return build_lists(store, Axes.measure(store, seed=0), width=width, seed=0).rotation
 
 
 def test_damaged_row_codes_are_refused(store: VectorStore, tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="cannot be read"):
         RowCodes(tmp_path)
-    write_row_codes(store, tmp_path)
+    write_row_codes(store, tmp_path, axes=_axes(store, 64))
     np.save(tmp_path / "scales.npy", np.ones(3, np.float32), allow_pickle=False)
-    with pytest.raises(ArtifactError, match="with a scale each"):
+    with pytest.raises(ArtifactError, match="a scale each"):
         RowCodes(tmp_path)
 
 
