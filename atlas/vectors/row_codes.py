@@ -1,8 +1,9 @@
 """All samples scored at once, nearly: their strongest axes at eight bits each, for the colours of a map.
 
 In: a store, and the axes its index searches along. Out: ``axes.npy``, (width, dim) float32; ``rows.npy``, (n, width) int8, and
-``scales.npy``, (n,) float32: along the axes row i is about ``rows[i] * scales[i]``; ``rest.npy``, (dim,) float32, the mean of what
-the axes leave out. A query is split into a coarse and a fine int8 part: whole numbers are what processors multiply many at a time.
+``scales.npy``, (n,) float32: along the axes row i is about ``rows[i] * scales[i]``; ``rest.npy``, (dim,) float32, the mean of
+what the axes leave out. A query is split into a coarse and a fine int8 part: whole numbers are what processors multiply many at
+a time.
 """
 
 from __future__ import annotations
