@@ -23,6 +23,7 @@ from atlas.vectors.store import VectorStore
 MAX_DIVERSE_K = 1_000
 """Most hits that can be chosen by likeness to one another: each choice looks at all candidates again."""
 _CANDIDATES = 200
+_FIRST_RANKS = 100
 _DEEPEN = 8
 _MIN_WIDTH = 1e-6
 
@@ -75,7 +76,8 @@ def spread_hits(rank: Ranker, *, k: int, spread: Spread, series: Memberships, st
     """
     if spread.per_series is None and not spread.diversity:
         return rank(k).rows
-    depth = max(10 * k, _CANDIDATES)
+    # where order stays relevance's own, a deeper ranking only goes on; the first ranks are had at the price of any search
+    depth = max(10 * k, _CANDIDATES) if spread.diversity else max(k, _FIRST_RANKS)
     ranked = rank(depth)
     room = _Room(series, spread.per_series)
     chosen = _marginal(ranked, room, k=k, diversity=spread.diversity, store=store) if spread.diversity else []

@@ -18,7 +18,10 @@ from atlas.search.hits import make_hits, roll_up
 from atlas.search.queries import Phrase, check_k, check_parts, describe_parts, read_part, read_phrase
 
 FUSION_DEPTH = 1_000
-"""Ranks of each list that enter hybrid search; fixed, so that a longer answer begins like a shorter one."""
+"""Ranks of the word search that enter hybrid search; fixed, so that a longer answer begins like a shorter one."""
+
+NEAREST_DEPTH = 100
+"""Ranks of the nearest samples that do: as many as indexes are measured for; beyond them all samples would be read."""
 
 _COMPARED = 10
 """Hits that are compared with the best samples for the wanted parts alone."""
@@ -204,7 +207,7 @@ def _ranker(
         return Ranked(found.rows[0], found.scores[0])
 
     def by_words(depth: int) -> Ranked:
-        nearest = opened.index.search(vector, max(depth, FUSION_DEPTH), allowed=allowed).rows[0].tolist()
+        nearest = opened.index.search(vector, max(depth, NEAREST_DEPTH), allowed=allowed).rows[0].tolist()
         rows = _merge(mode, nearest, lexical, k=depth)
         return Ranked(rows, -np.arange(rows.size, dtype=np.float64))
 
@@ -218,8 +221,8 @@ def _merge(mode: SearchMode, nearest: list[int], worded: list[int], *, k: int) -
     """
     chosen = worded
     if mode == "hybrid":
-        lists = [nearest[:FUSION_DEPTH], worded[:FUSION_DEPTH]]
-        chosen = reciprocal_rank_fusion(lists, k=2 * FUSION_DEPTH)
+        lists = [nearest[:NEAREST_DEPTH], worded[:FUSION_DEPTH]]
+        chosen = reciprocal_rank_fusion(lists, k=NEAREST_DEPTH + FUSION_DEPTH)
     seen = set(chosen)
     rest = [row for row in nearest if row not in seen]
     return np.array((chosen + rest)[:k], dtype=np.int64)
