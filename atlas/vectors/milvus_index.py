@@ -35,6 +35,7 @@ _MOST_LISTED = 10_000  # rows that one filter names
 _LEFT_OUT_HERE = 200  # as many rows are left out of a deeper shortlist, without a filter
 _QUERIES_AT_ONCE = 64
 _SHORTLIST_OF_K = 3
+_EASY_DEPTH = 100  # deeper questions open every list
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class MilvusParameters:
     width
         Dimensions of the vectors in Milvus.
     nlist, nprobe
-        Lists, and how many of them a search opens; 0 for ``FLAT``.
+        Lists, and how many of them a search for up to 100 hits opens; 0 for ``FLAT``.
     shortlist
         Hits of Milvus that are scored exactly, at least; deep questions take three times their hits.
     measured_k
@@ -166,7 +167,8 @@ class MilvusIndex:
         n_left_out = 0 if mask is None else self.n - int(np.count_nonzero(mask))
         measured = n_left_out <= _LEFT_OUT_HERE and n_left_out + n_hits <= self.parameters.measured_k
         if mask is None or measured:
-            found = self._ask(unit, limit=self._depth(n_left_out + n_hits))
+            depth = n_left_out + n_hits
+            found = self._ask(unit, limit=self._depth(depth), every_list=depth > _EASY_DEPTH)
             passing = found if mask is None else [rows[mask[rows]] for rows in found]
             return [rows if rows.size >= n_hits else None for rows in passing]
         return self._filtered(unit, mask, wanted=min(self._depth(n_hits), self.n - n_left_out))
