@@ -13,7 +13,7 @@ from api.limits import N_RUNNING
 from api.protocols import JobDesk, LabelDesk, OpenAtlas, OpenRelease
 from atlas.answers import LabelEdit
 from atlas.errors import AtlasError, DatabaseUnavailableError
-from atlas.manifest import read_manifest
+from atlas.manifest import Manifest, read_manifest
 from atlas.release import Home, Release, release_folder
 from atlas.settings import Settings
 
@@ -132,6 +132,7 @@ class ReleaseBackend:
         self._settings = settings
         self._n_threads = max(1, (settings.threads or os.cpu_count() or 1) // N_RUNNING)
         self._limits: Any = None
+        self._manifests: dict[str, tuple[tuple[int, int, int], Manifest]] = {}
         self._database = LateDatabase(settings)
         self.labels: LabelDesk = ReleaseLabels(self._database)
         self.jobs: JobDesk = self._jobs()
@@ -152,8 +153,7 @@ class ReleaseBackend:
         from atlas.catalog.queries import holds
 
         try:
-            manifest = read_manifest(release_folder(Home(self._settings.home_path), release) / "manifest.json")
-            if holds(self._database, manifest):
+            if holds(self._database, self._manifest(release)):
                 return None
         except AtlasError as error:
             return error.message
@@ -166,6 +166,17 @@ class ReleaseBackend:
         self._database.close()
         if self._limits is not None:
             self._limits.restore_original_limits()
+
+    def _manifest(self, release: str) -> Manifest:
+        """Return the manifest of a release, read again only if the file changed: hybrid search asks with every question."""
+        path = release_folder(Home(self._settings.home_path), release) / "manifest.json"
+        stat = path.stat()
+        mark = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+        known = self._manifests.get(release)
+        if known is None or known[0] != mark:
+            known = (mark, read_manifest(path))
+            self._manifests[release] = known
+        return known[1]
 
     def _jobs(self) -> JobDesk:
         from atlas.workspace.jobs import Jobs

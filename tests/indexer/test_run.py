@@ -247,3 +247,18 @@ def test_build_killed_between_publishing_and_pointing_is_finished_by_the_next_ru
     Builder(request_in(home, "two"), toy_plan(source)).run()
     assert Home(home).current() == "two"
     assert not (home / "builds" / "two").exists()
+
+
+def test_large_files_are_published_with_the_digests_of_their_blocks(
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("indexer.publish.SMALL_FILE_BYTES", 1)
+    monkeypatch.setattr("atlas.release.SMALL_FILE_BYTES", 1)
+    monkeypatch.setattr("atlas.blocks.BLOCK_BYTES", 64)
+    release = Builder(request_in(tmp_path / "home"), toy_plan(source)).run()
+    for file in release.manifest.files:
+        assert len(file.blocks or ()) == -(-file.bytes // 64)
+    assert release.verified == 0.0
+    release.check_all()
+    assert release.verified == 1.0
+    release.verify()
