@@ -203,7 +203,13 @@ class FakeAtlas:
         if paged:
             samples = [self.sample(row) for row in rows]
             return {"release": "made-up", "n_samples": len(rows), "samples": samples, "next_cursor": None}
-        share = {"value": "0", "label": EVIL if self.evil else "heart", "n": len(rows), "share": 1.0, "share_of_atlas": 0.1}
+        share = {
+            "value": "0",
+            "label": EVIL if self.evil else "heart",
+            "n": len(rows),
+            "share": 1.0,
+            "share_of_atlas": 0.1,
+        }
         shown = ("cluster", "label", "n_samples", "x", "y")
         near = [{"similarity": 0.9, **{name: c[name] for name in shown}} for c in self.clusters()[:3]]
         return {

@@ -52,7 +52,9 @@ async def file(request: Request, name: str) -> Response:
 def _file(request: Request, name: str) -> Response:
     body, tag = _read(name)
     headers = {"ETag": tag, "Cache-Control": "no-cache", "Content-Security-Policy": POLICY}
-    headers["Access-Control-Allow-Origin"] = "*"  # the pages look whether it is there before they show it; it is nobody's secret
+    headers["Access-Control-Allow-Origin"] = (
+        "*"  # the pages look whether it is there before they show it; it is nobody's secret
+    )
     if request.headers.get("if-none-match") == tag:
         return Response(status_code=304, headers=headers)
     return Response(body, headers=headers, media_type=_KINDS[name])
