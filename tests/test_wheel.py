@@ -96,7 +96,13 @@ def demo_home(environment: Path, elsewhere: Path, tmp_path_factory: pytest.TempP
 
 def test_wheel_carries_what_the_program_reads_and_no_tests(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
-    for needed in ("ui/app.py", "ui/style.css", "ui/icon.svg", "api/viewer/map.js", "atlas/_resources/migrations/env.py"):
+    for needed in (
+        "ui/app.py",
+        "ui/style.css",
+        "ui/icon.svg",
+        "api/viewer/map.js",
+        "atlas/_resources/migrations/env.py",
+    ):
         assert needed in names
     assert any(name.startswith("atlas/_resources/starter/model/") for name in names)
     assert any(name.startswith("atlas/vocabularies/") for name in names)

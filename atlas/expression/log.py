@@ -37,7 +37,9 @@ def log_row(values: npt.NDArray[np.float32], *, unit: Unit) -> npt.NDArray[np.fl
     if not total > 0:
         return np.zeros(linear.shape, dtype=np.float32)
     logs = np.zeros(linear.shape, dtype=np.float32)
-    shown = np.flatnonzero(linear != 0)  # most genes of a cell are not; a mask is searched seven times as fast as numbers
+    shown = np.flatnonzero(
+        linear != 0
+    )  # most genes of a cell are not; a mask is searched seven times as fast as numbers
     logs[shown] = np.log1p(linear[shown] * (_PER_SAMPLE / total))
     return logs
 
