@@ -56,7 +56,7 @@ class BlockPlan:
     dims: int = 256
     list_dims: int = 128
     list_rows: int = 320
-    n_probe: int = 32
+    n_probe: int = 48
     shortlist: int = 40
     spread: int = 20
     rounds: int = 1
