@@ -54,9 +54,11 @@ def test_command_gives_the_answer_of_the_library(tiny_home: Path, tiny_settings:
     run = geo_atlas("search", "cardiac muscle", "--home", str(tiny_home), "-k", "64", "--json")
     hits = [json.loads(line) for line in run.stdout.splitlines()]
     expected = Atlas.open(tiny_settings).search_text("cardiac muscle", k=64).hits
-    assert [(hit["accession"], hit["score"], hit["percentile"]) for hit in hits] == [
-        (hit.sample.accession, hit.score, hit.percentile) for hit in expected
+    assert [(hit["accession"], hit["percentile"]) for hit in hits] == [
+        (hit.sample.accession, hit.percentile) for hit in expected
     ]
+    # a phrase embedded by another number of threads may differ in its last bits
+    assert [hit["score"] for hit in hits] == pytest.approx([hit.score for hit in expected], abs=2e-6)
 
 
 def test_search_that_finds_nothing_says_so_on_stderr_and_keeps_its_list(tiny_home: Path) -> None:
