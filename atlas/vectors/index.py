@@ -136,13 +136,18 @@ class _Candidates:
         self._kept[query] = [(rows[scores >= least], scores[scores >= least])]
 
 
+def may_be_best(products: np.ndarray, k: int) -> np.ndarray:
+    """Return which of more than ``k`` float32 products may belong to the best ``k`` once they are exact, (m,) bool."""
+    kth = np.partition(products, products.size - k)[products.size - k]
+    return np.asarray(products >= kth - 2 * _PRODUCT_ERROR)
+
+
 def rank_rows(store: VectorStore, query: np.ndarray, rows: np.ndarray, *, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Score candidate ``rows`` exactly and return the best ``k`` as (rows int64, scores float32)."""
     if (
         rows.size > k > 0
     ):  # exact sums cost several times what products cost: they are for those that may be among the best
-        products = store.scores(query, rows)
-        rows = rows[products >= np.partition(products, rows.size - k)[rows.size - k] - 2 * _PRODUCT_ERROR]
+        rows = rows[may_be_best(store.scores(query, rows), k)]
     scores = store.exact_scores(query, rows)
     order = np.lexsort((rows, -scores))[:k]
     return rows[order].astype(np.int64), scores[order]

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from atlas.vectors.index import rank_rows
+from atlas.vectors.index import may_be_best, rank_rows
 from atlas.vectors.store import VectorStore
 
 _FIRST = 64
-_ERRORS = 4.0  # standard deviations of the rough scores' error that a row is given the benefit of
+_ERRORS = 3.0  # standard deviations of the rough scores' error that a row is given the benefit of
 _TINY = 1e-5
 
 
@@ -20,7 +20,7 @@ def rank_rough(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the best ``k`` of the candidates as (rows int64, exact scores float32).
 
-    The first ``2 k`` rows are read; of the others, those whose rough score, corrected by the mean error seen and four of its
+    The first ``2 k`` rows are read; of the others, those whose rough score, corrected by the mean error seen and three of its
     deviations, reaches the k-th score found. A question for ten hits so reads tens of rows, not the whole shortlist.
 
     Parameters
@@ -34,5 +34,7 @@ def rank_rough(
         errors = scores - rough[:first]
         kth = np.partition(scores, first - k)[first - k]
         reach = kth - float(errors.mean()) - _ERRORS * float(errors.std()) - _TINY
-        rows = rows[: max(first, int(np.searchsorted(-rough, -reach, side="right")))]
+        rest = rows[first : int(np.searchsorted(-rough, -reach, side="right"))]
+        scores = np.concatenate([scores, store.scores(query, rest)])
+        rows = rows[: scores.size][may_be_best(scores, k)]
     return rank_rows(store, query, rows, k=k)
