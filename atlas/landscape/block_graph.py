@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from atlas.landscape.neighbours import NeighbourGraph
+from atlas.vectors.axes import Axes
 from atlas.vectors.passes import rows_in_order
 from atlas.vectors.store import VectorStore
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 Advance = Callable[[int], None]
 _BLOCK_ROWS = 512
 _MOST_CANDIDATES = 65_536
-_TRAIN_ROWS = 65_536
 _ROWS_OF_A_CENTRE = 39  # what k-means is trained with; faiss asks for no fewer
 
 
@@ -108,13 +108,7 @@ def reduce_rows(store: VectorStore, dims: int, *, seed: int = 0) -> np.ndarray:
 
     Without centring, inner products stay inner products.
     """
-    sample = np.sort(np.random.default_rng(seed).choice(store.n, min(store.n, _TRAIN_ROWS), replace=False))
-    moment = np.zeros((store.dim, store.dim))
-    for part in np.array_split(sample, max(1, sample.size // 4_096)):
-        rows = store.rows(part)
-        moment += rows.T @ rows
-    _, axes = np.linalg.eigh(moment)
-    basis = np.ascontiguousarray(axes[:, ::-1][:, :dims], dtype=np.float32)
+    basis = np.ascontiguousarray(Axes.measure(store, seed=seed).directions[:dims].T)
     reduced = np.empty((store.n, dims), np.float32)
     for start, block in rows_in_order(store):
         np.matmul(block, basis, out=reduced[start : start + block.shape[0]])

@@ -21,7 +21,7 @@ FUSION_DEPTH = 1_000
 """Ranks of the word search that enter hybrid search; fixed, so that a longer answer begins like a shorter one."""
 
 NEAREST_DEPTH = 100
-"""Ranks of the nearest samples that do: as many as indexes are measured for; beyond them all samples would be read."""
+"""Ranks of the nearest samples that do: later ones move the fused list little, and each costs a row of the vectors."""
 
 _COMPARED = 10
 """Hits that are compared with the best samples for the wanted parts alone."""

@@ -21,6 +21,7 @@ from atlas.errors import ArtifactError
 from atlas.vectors.index import (
     ExactIndex,
     Neighbours,
+    StoreEngine,
     VectorIndex,
     allowed_rows,
     check_k,
@@ -89,7 +90,7 @@ class IndexParameters:
         return min(self.n_lists, int(np.ceil(self.n_opened * more)))
 
 
-class FaissIndex:
+class FaissIndex(StoreEngine):
     """A FAISS shortlist re-ranked from the master; answers like :class:`ExactIndex`.
 
     Parameters
@@ -107,16 +108,6 @@ class FaissIndex:
         self.store = store
         self._index = index
         self._exact = ExactIndex(store)
-
-    @property
-    def n(self) -> int:
-        """Number of rows."""
-        return int(self.store.n)
-
-    @property
-    def dim(self) -> int:
-        """Number of dimensions."""
-        return int(self.store.dim)
 
     def search(self, queries: np.ndarray, k: int, *, allowed: np.ndarray | None = None) -> Neighbours:
         """Return the nearest rows by shortlist and exact re-rank; see :class:`~atlas.vectors.index.VectorIndex`.

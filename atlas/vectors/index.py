@@ -64,11 +64,10 @@ class VectorIndex(Protocol):
         ...
 
 
-class ExactIndex:
-    """Scans every allowed row; the oracle of the other engines and the engine of small or narrow questions."""
+class StoreEngine:
+    """What all engines over the vectors of a release share: their size."""
 
-    def __init__(self, store: VectorStore) -> None:
-        self.store = store
+    store: VectorStore
 
     @property
     def n(self) -> int:
@@ -79,6 +78,13 @@ class ExactIndex:
     def dim(self) -> int:
         """Number of dimensions."""
         return int(self.store.dim)
+
+
+class ExactIndex(StoreEngine):
+    """Scans every allowed row; the oracle of the other engines and the engine of small or narrow questions."""
+
+    def __init__(self, store: VectorStore) -> None:
+        self.store = store
 
     def search(self, queries: np.ndarray, k: int, *, allowed: np.ndarray | None = None) -> Neighbours:
         """Return the nearest rows by a scan; see :class:`VectorIndex`.

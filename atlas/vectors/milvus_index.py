@@ -21,7 +21,16 @@ from pathlib import Path
 import numpy as np
 
 from atlas.errors import ArtifactError
-from atlas.vectors.index import ExactIndex, Neighbours, allowed_rows, check_k, check_queries, rank_rows, stack_hits
+from atlas.vectors.index import (
+    ExactIndex,
+    Neighbours,
+    StoreEngine,
+    allowed_rows,
+    check_k,
+    check_queries,
+    rank_rows,
+    stack_hits,
+)
 from atlas.vectors.mask_box import bounding_box
 from atlas.vectors.milvus_connection import MilvusConnection
 from atlas.vectors.store import VectorStore
@@ -88,7 +97,7 @@ class MilvusParameters:
         return min(self.recall.values(), default=0.0)
 
 
-class MilvusIndex:
+class MilvusIndex(StoreEngine):
     """A shortlist of Milvus re-ranked from the master; answers like :class:`~atlas.vectors.index.ExactIndex`.
 
     Parameters
@@ -120,16 +129,6 @@ class MilvusIndex:
         self._columns = columns
         self._projection = projection
         self._exact = ExactIndex(store)
-
-    @property
-    def n(self) -> int:
-        """Number of rows."""
-        return int(self.store.n)
-
-    @property
-    def dim(self) -> int:
-        """Number of dimensions."""
-        return int(self.store.dim)
 
     def search(self, queries: np.ndarray, k: int, *, allowed: np.ndarray | None = None) -> Neighbours:
         """Return the nearest rows by shortlist and exact re-rank; see :class:`~atlas.vectors.index.VectorIndex`.

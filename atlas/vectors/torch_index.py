@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from atlas.errors import ConfigError, ResourceError
-from atlas.vectors.index import Neighbours, allowed_rows, check_k, check_queries, rank_rows, stack_hits
+from atlas.vectors.index import Neighbours, StoreEngine, allowed_rows, check_k, check_queries, rank_rows, stack_hits
 from atlas.vectors.store import VectorStore
 
 _QUERIES_AT_ONCE = 64
@@ -20,7 +20,7 @@ _MORE = 64
 _HALF_ERROR = 1.5e-3
 
 
-class TorchIndex:
+class TorchIndex(StoreEngine):
     """Exact search on a device; answers like ``ExactIndex``.
 
     Parameters
@@ -57,16 +57,6 @@ class TorchIndex:
                 f"torch cannot use the device {device!r}: {str(error).splitlines()[0]} Set torch_device, or search with FAISS "
                 "(search_engine = faiss)."
             ) from error
-
-    @property
-    def n(self) -> int:
-        """Number of rows."""
-        return int(self.store.n)
-
-    @property
-    def dim(self) -> int:
-        """Number of dimensions."""
-        return int(self.store.dim)
 
     def search(self, queries: np.ndarray, k: int, *, allowed: np.ndarray | None = None) -> Neighbours:
         """Return the nearest rows; see :class:`~atlas.vectors.index.VectorIndex`.
