@@ -14,6 +14,7 @@ from api.protocols import JobDesk, LabelDesk, OpenAtlas, OpenRelease
 from atlas.answers import LabelEdit
 from atlas.errors import AtlasError, DatabaseUnavailableError
 from atlas.manifest import Manifest, read_manifest
+from atlas.model.text_tower import import_text_libraries
 from atlas.release import Home, Release, release_folder
 from atlas.settings import Settings
 
@@ -129,6 +130,8 @@ class ReleaseBackend:
     """
 
     def __init__(self, settings: Settings) -> None:
+        # Imports take half of a start; meanwhile tables are read.
+        threading.Thread(target=import_text_libraries, name="imports", daemon=True).start()
         self._settings = settings
         self._n_threads = max(1, (settings.threads or os.cpu_count() or 1) // N_RUNNING)
         self._limits: Any = None

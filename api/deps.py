@@ -75,22 +75,23 @@ async def refuse_repeated(request: Request) -> None:
             )
 
 
-def _serving(request: Request) -> Serving:
+# These are coroutines though they wait for nothing: a plain function would be sent to a thread, with every request.
+async def _serving(request: Request) -> Serving:
     serving: Serving = request.app.state.serving
     return serving
 
 
-def _gates(request: Request) -> Gates:
+async def _gates(request: Request) -> Gates:
     gates: Gates = request.app.state.gates
     return gates
 
 
-def _backend(request: Request) -> Backend:
+async def _backend(request: Request) -> Backend:
     backend: Backend = request.app.state.backend
     return backend
 
 
-def _settings(request: Request) -> Settings:
+async def _settings(request: Request) -> Settings:
     settings: Settings = request.app.state.settings
     return settings
 
@@ -160,7 +161,8 @@ async def answer(
 def _still(request: Request) -> bool:
     """Whether the labels are those that the validator was made of; else the answer may show others than it names."""
     origin: Origin = request.state.origin
-    return _serving(request).overlay.version_of(origin.release) == origin.edits
+    serving: Serving = request.app.state.serving
+    return serving.overlay.version_of(origin.release) == origin.edits
 
 
 _VARY = {"Vary": "Accept, Accept-Encoding"}

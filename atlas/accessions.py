@@ -52,6 +52,7 @@ def id_kind(accession: str) -> str:
     return MADE
 
 
+@lru_cache(8_192)  # an answer names the same study many times
 def record_url(accession: str, kind: str | None = None) -> str | None:
     """Return the address of the public record of a sample or series, ``None`` if there is none.
 

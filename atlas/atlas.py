@@ -412,10 +412,7 @@ class Atlas(MapQuestions):
         return self.opened.model.genes
 
     def warm(self) -> None:
-        """Load model, index, tables and text tower now, so that the first question is as quick as the next.
-
-        Combinations alone wait for :attr:`Opened.moments`, which :meth:`finish` measures when there is time.
-        """
+        """Load model, index, tables and text tower now, so that the first question is as quick as the next."""
         opened = self.opened
         _ = opened.model
         with ThreadPoolExecutor(1, thread_name_prefix="text-tower") as pool:
@@ -426,13 +423,13 @@ class Atlas(MapQuestions):
             tower.result()
 
     def finish(self) -> None:
-        """Check what is left of the release's files, then measure what only some questions need; for a thread of its own.
+        """Make ready what only some questions need, then check what is left of the release's files; for a thread of its own.
 
         What it finds wrong is told by the next question.
         """
         with suppress(AtlasError):
-            self.release.check_all()
             _ = self.opened.moments
+            self.release.check_all()
 
     def close(self) -> None:
         """Let go of what was loaded; the database belongs to the caller and stays open."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
@@ -128,6 +129,13 @@ class MiniLmTower:
     def _tokenize(self, text: str) -> Any:
         # a lone surrogate (half of a character, as broken JSON can carry) has no UTF-8 form: it becomes "?"
         return self._tokenizer.encode(valid_utf8(text))
+
+
+def import_text_libraries() -> None:
+    """Import what a text tower needs, which takes seconds; for a thread that runs ahead. What fails is told by the tower."""
+    with suppress(ImportError):
+        import torch  # noqa: F401
+        from transformers import AutoModel, BertModel  # noqa: F401
 
 
 def packaged_minilm_folder() -> Path:

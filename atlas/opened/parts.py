@@ -106,9 +106,11 @@ class Opened:
     @cached_property
     def moments(self) -> Moments:
         """How far cosines spread over the atlas."""
-        from atlas.vectors.moments import Moments
+        from atlas.vectors.moments import MOMENTS_FILE, Moments
 
-        return Moments.of(self.store)
+        if not self.release.path(MOMENTS_FILE).is_file():  # releases built before they were kept
+            return Moments.of(self.store)
+        return Moments.load(self.release.checked(MOMENTS_FILE))
 
     @cached_property
     def clusters(self) -> ClusterTable:

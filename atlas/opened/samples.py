@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from atlas.accessions import near_matches, parse_characteristics, record_url
 from atlas.answers import SampleRecord
 from atlas.errors import ArtifactError, NotFoundError
+from atlas.opened.accession_index import AccessionIndex
 from atlas.opened.categories import Categories, Memberships
 from atlas.opened.names import ClusterNames
 from atlas.release import Release
@@ -85,21 +85,12 @@ class SampleTable:
         wanted = valid_utf8(accession.strip())
         found = self.find(wanted)
         if found is None:
-            raise _unknown(wanted, "is not a sample", among=self.table["sample_id"].to_pylist())
+            raise _unknown(wanted, "is not a sample", among=(self._accessions,))
         return found
 
     def find(self, accession: str) -> int | None:
         """Return the row of a sample, or ``None``; one that is spelled just so goes before one that differs in case."""
-        accession = valid_utf8(accession)
-        upper, order = self._by_accession
-        wanted = pc.utf8_upper(pa.scalar(accession)).as_py()
-        place = _first_at_least(upper, wanted)
-        same = []
-        while place < len(upper) and upper[place].as_py() == wanted:
-            same.append(int(order[place]))
-            place += 1
-        exact = (row for row in same if self.table["sample_id"][row].as_py() == accession)
-        return next(exact, same[0] if same else None)
+        return self._accessions.find(accession)
 
     def find_series(self, accession: str) -> str | None:
         """Return a series' accession as the atlas spells it, or ``None``; case does not matter."""
@@ -109,12 +100,13 @@ class SampleTable:
 
     def missing(self, accession: str) -> NotFoundError:
         """Return the error for an accession that names neither a sample nor a series here, with near ones."""
-        names = self.table["sample_id"].to_pylist() + list(self.series_sizes)
-        return _unknown(accession, "is neither a sample nor a series", among=names)
+        return _unknown(
+            accession, "is neither a sample nor a series", among=(self._accessions, self._series_accessions)
+        )
 
     def missing_series(self, accession: str) -> NotFoundError:
         """Return the error for an accession that names no series here, with near ones."""
-        return _unknown(accession, "is not a series", among=list(self.series_sizes))
+        return _unknown(accession, "is not a series", among=(self._series_accessions,))
 
     def named(self, accession: str) -> np.ndarray | None:
         """Return the row of the sample, or the rows of the series, of this name, ascending; ``None`` if there is none."""
@@ -199,11 +191,12 @@ class SampleTable:
         return {name: Categories.of(self.table[name]) for name in CATEGORICAL}
 
     @cached_property
-    def _by_accession(self) -> tuple[pa.Array, np.ndarray]:
-        """Accessions in capitals, sorted, and the row of each; a search costs twenty steps, not a scan."""
-        upper = pc.utf8_upper(self.table["sample_id"].combine_chunks().cast(pa.large_string()))
-        order = pc.sort_indices(upper)
-        return upper.take(order), order.to_numpy().astype(np.int32)
+    def _accessions(self) -> AccessionIndex:
+        return AccessionIndex(self.table["sample_id"])
+
+    @cached_property
+    def _series_accessions(self) -> AccessionIndex:
+        return AccessionIndex(list(self.series_sizes))
 
     @cached_property
     def _by_cluster(self) -> tuple[np.ndarray, np.ndarray]:
@@ -212,21 +205,8 @@ class SampleTable:
         return order, np.concatenate([[0], np.cumsum(counts)])
 
 
-def _first_at_least(ordered: pa.Array, wanted: str) -> int:
-    """Return the first place in an ascending column whose value is not below ``wanted``."""
-    low, high = 0, len(ordered)
-    key = wanted.encode("utf-8")
-    while low < high:
-        middle = (low + high) // 2
-        if ordered[middle].as_py().encode("utf-8") < key:
-            low = middle + 1
-        else:
-            high = middle
-    return low
-
-
-def _unknown(accession: str, verdict: str, *, among: list[str]) -> NotFoundError:
-    near = list(near_matches(accession, among))
+def _unknown(accession: str, verdict: str, *, among: Sequence[AccessionIndex]) -> NotFoundError:
+    near = list(near_matches(accession, [name for index in among for name in index.near(accession)]))
     hint = f" Near: {', '.join(near)}." if near else ""
     return NotFoundError(
         f"{accession[:80]!r} {verdict} of this atlas.{hint}",

@@ -1,12 +1,20 @@
-"""Mean and covariance of an atlas' vectors: how far the cosines of any query spread over all samples, without a scan."""
+"""Mean and covariance of an atlas' vectors: how far the cosines of any query spread over all samples, without a scan.
+
+In and out: ``moments.npz`` of a release, float32 arrays ``mean`` and ``covariance``.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
+from atlas.errors import ArtifactError
 from atlas.vectors.store import VectorStore
+
+MOMENTS_FILE = "moments.npz"
 
 MAX_ROWS = 65_536
 """Rows the moments are taken from: every row of a smaller atlas, else this many drawn by seed (deviations err by < 0.5 %)."""
@@ -41,6 +49,33 @@ class Moments:
             products += (block.T @ block).astype(np.float64)
         mean = total / max(rows.size, 1)
         return cls(mean, products / max(rows.size, 1) - np.outer(mean, mean))
+
+    @classmethod
+    def load(cls, path: Path) -> Moments:
+        """Read ``moments.npz``.
+
+        Raises
+        ------
+        ArtifactError
+            If it is missing or unreadable, or its arrays do not fit together.
+        """
+        try:
+            with path.open("rb") as handle, np.load(handle, allow_pickle=False) as arrays:
+                mean, covariance = (arrays[name].astype(np.float64) for name in ("mean", "covariance"))
+        except FileNotFoundError as error:
+            raise ArtifactError(f"{path} does not exist. Verify the release.", kind="missing") from error
+        except (ValueError, KeyError, OSError, EOFError, BadZipFile) as error:
+            raise ArtifactError(f"{path} holds no moments ({error}). Verify the release.", kind="corrupt") from error
+        if mean.ndim != 1 or covariance.shape != (mean.size, mean.size):
+            raise ArtifactError(
+                f"{path} holds a mean of shape {mean.shape} and a covariance of shape {covariance.shape}.",
+                kind="corrupt",
+            )
+        return cls(mean, covariance)
+
+    def save(self, path: Path) -> None:
+        """Write ``moments.npz``; equal moments give equal bytes."""
+        np.savez(path, mean=self.mean.astype(np.float32), covariance=self.covariance.astype(np.float32))
 
     def deviation(self, query: np.ndarray) -> float:
         """Return the standard deviation of a query's inner products with all samples, sqrt(q' S q)."""

@@ -1,7 +1,8 @@
 """Stage ``build_index``: the search engine of the release, its parameters chosen by measured recall.
 
-In: ``vectors.npy``, the model (for phrases to measure with). Out: ``index/``, and for atlases too large to be scored whole from
-the master, ``codes/``. The stage fails if no choice reaches the bars.
+In: ``vectors.npy``, the model (for phrases to measure with). Out: ``index/``; ``moments.npz``, by which the parts of a
+combination are weighed; and for atlases too large to be scored whole from the master, ``codes/``. The stage fails if no choice
+reaches the bars.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from atlas.model.checkpoint import model_files, model_hash
 from atlas.model.text_cache import embed_terms, text_caches
 from atlas.vectors.faiss_index import ROTATION_FILE, open_index
 from atlas.vectors.index_build import IndexPlan, build_index
+from atlas.vectors.moments import MOMENTS_FILE, Moments
 from atlas.vectors.row_codes import RowCodes, write_row_codes
 from atlas.vectors.store import VectorStore
 from atlas.vocabulary import packaged_texts, packaged_vocabularies
@@ -30,9 +32,9 @@ class BuildIndex:
     """Build and measure the FAISS index."""
 
     name = "build_index"
-    version = 2
+    version = 3
     inputs: tuple[str, ...] = ("vectors.npy",)
-    outputs: tuple[str, ...] = ("index", "codes")
+    outputs: tuple[str, ...] = ("index", MOMENTS_FILE, "codes")
     optional_outputs = ("codes",)  # small atlases are scored from the master
 
     def __init__(self, plan: IndexPlan | None = None) -> None:
@@ -62,6 +64,7 @@ class BuildIndex:
         folder.mkdir()
         with VectorStore.open(ctx.folder / "vectors.npy") as store:
             chosen = build_index(store, folder, plan=plan, text_queries=phrases.astype(np.float32))
+            Moments.of(store, seed=plan.seed).save(ctx.out / MOMENTS_FILE)
             if chosen.kind != "flat":
                 (ctx.out / "codes").mkdir()
                 axes = np.load(folder / ROTATION_FILE, allow_pickle=False)
@@ -76,6 +79,8 @@ class BuildIndex:
             best = float(index.search(row, 1).scores[0, 0])
             if best < float(store.exact_scores(row[0] / np.linalg.norm(row[0]), np.array([store.n - 1]))[0]) - 1e-6:
                 raise ArtifactError("The index does not find a row by its own vector.", kind="corrupt")
+            if Moments.load(ctx.out / MOMENTS_FILE).mean.shape != (store.dim,):
+                raise ArtifactError("The moments have other dimensions than the vectors.", kind="corrupt")
             codes = ctx.out / "codes"
             if codes.exists() and RowCodes(codes).shape != (store.n, store.dim):
                 raise ArtifactError("The row codes have another shape than the vectors.", kind="corrupt")
