@@ -74,6 +74,9 @@ class Shelf(Protocol):
     def samples(self, name: str, /) -> ScanSamples:
         """Return the sum of z of every sample."""
 
+    def sums(self, name: str, /) -> tuple[np.ndarray, np.ndarray]:
+        """Return sum of z and percentile of every sample as arrays."""
+
     def term_scores(self, name: str, term: str, /) -> np.ndarray:
         """Return the z of one term for every sample, (n_samples,) float32."""
 

@@ -404,7 +404,8 @@ class Atlas(MapQuestions):
         from atlas.scans.shelf import ScanShelf
 
         names = self.opened.samples.names
-        return ScanShelf(self.release, self.settings.home_path, labels=lambda: names.labels)
+        score = self.opened.colour_scores
+        return ScanShelf(self.release, self.settings.home_path, labels=lambda: names.labels, score=score)
 
     @property
     def genes(self) -> GeneMap:

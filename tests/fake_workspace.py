@@ -67,6 +67,10 @@ class FakeShelf:
         n = len(self.accessions)
         return ScanSamples(self._summary(name), list(self.accessions), [float(i) for i in range(n)], [50.0] * n)
 
+    def sums(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        samples = self.samples(name)
+        return np.array(samples.sum_z, dtype=np.float32), np.array(samples.percentile, dtype=np.float32)
+
     def term_scores(self, name: str, term: str) -> np.ndarray:
         self._summary(name)
         return np.array([2.0 * (c == TERMS.index(self._known(term))) for c in self.clusters], dtype=np.float32)

@@ -108,7 +108,7 @@ def _asked(
         if query.scan is None or query.term is not None:
             raise refused("query.scan", "Percentiles are of the sum over a sweep: name it in scan, and no term.")
         scan = query.scan
-        return lambda: _quantised(np.asarray(atlas.scans.samples(scan).percentile))
+        return lambda: _quantised(atlas.scans.sums(scan)[1])
     if name != "score":
         if asked or query.scan is not None:
             raise refused("query", f"The column {name} takes no question: ask for the column score.")

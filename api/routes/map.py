@@ -56,7 +56,7 @@ def sweep_scores(atlas: OpenAtlas, scan: str, term: str | None) -> np.ndarray:
     """Return every sample's z for a term of a sweep, or its sum of z over the sweep."""
     if term is not None:
         return atlas.scans.term_scores(scan, term)
-    return np.asarray(atlas.scans.samples(scan).sum_z)
+    return atlas.scans.sums(scan)[0]
 
 
 def refused(where: str, sentence: str) -> InputError:

@@ -1,7 +1,7 @@
 """The sweeps at hand for one release: those it was built with, and ad-hoc lists worked off for it later.
 
 In: ``<release>/scans/<vocabulary>/`` and ``<home>/scans/<release>/<key>/``. Out: the records of ``atlas.answers``. Reading
-needs neither the model nor a database, and the vectors of samples for ``term_scores`` alone.
+needs neither the model nor a database, and samples' scores for ``term_scores`` alone.
 """
 
 from __future__ import annotations
@@ -53,12 +53,22 @@ class ScanShelf:
         Folder with ``scans/<release>/<key>/``.
     labels
         Gives the labels of the clusters as they are now (a person may have edited one); default: the release's own.
+    score
+        Gives every sample's cosine to a (dim,) unit vector, for colours; default: exact, from all vectors of the release.
     """
 
-    def __init__(self, release: Release, home: Path, *, labels: Callable[[], Mapping[int, str]] | None = None) -> None:
+    def __init__(
+        self,
+        release: Release,
+        home: Path,
+        *,
+        labels: Callable[[], Mapping[int, str]] | None = None,
+        score: Callable[[np.ndarray], np.ndarray] | None = None,
+    ) -> None:
         self._release = release
         self._home = home / "scans" / release.name
         self._own = labels or self._machine_labels
+        self._score = score or self._exact_scores
 
     def names(self) -> tuple[str, ...]:
         """Return the names of all sweeps: vocabularies of the release first, then keys of ad-hoc lists."""
@@ -138,15 +148,20 @@ class ScanShelf:
             percentile=[_rounded(one, 2) for one in table["percentile"].to_pylist()],
         )
 
+    def sums(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return what :meth:`samples` does as two arrays, not rounded: sums of z, and percentiles, (n_samples,) float32."""
+        with _readable(self._folder(name), "samples.parquet") as path:
+            table = pq.read_table(path, columns=["sum_z", "percentile"])
+        return table["sum_z"].to_numpy(), table["percentile"].to_numpy()
+
     def term_scores(self, name: str, term: str) -> np.ndarray:
-        """Return the z of one term for every sample, (n_samples,) float32."""
+        """Return the z of one term for every sample, (n_samples,) float32, as exact as ``score`` is."""
         folder = self._folder(name)
         row, record = self._find(folder, name, term)
         with _readable(folder, "vectors.npy") as path:
             vector = np.array(np.load(path, mmap_mode="r", allow_pickle=False)[row], dtype=np.float32)
         vector /= max(float(np.linalg.norm(vector)), float(np.finfo(np.float32).tiny))
-        with VectorStore.open(self._release.checked("vectors.npy")) as store:
-            scores = store.scores(vector).astype(np.float64)
+        scores = self._score(vector).astype(np.float64)
         scale = over(np.array([record["sd_similarity"]]))[0]
         return np.asarray((scores - record["mean_similarity"]) * scale, dtype=np.float32)
 
@@ -203,6 +218,10 @@ class ScanShelf:
         cells = _cells_of(folder, rows.tolist(), n_clusters=k)
         picked = (places.reshape(best.shape) * k + np.arange(k)).T.reshape(-1)
         return tuple(_cell(one, labels) for one in cells.take(pa.array(picked)).to_pylist())
+
+    def _exact_scores(self, vector: np.ndarray) -> np.ndarray:
+        with VectorStore.open(self._release.checked("vectors.npy")) as store:
+            return store.scores(vector)
 
     def _machine_labels(self) -> Mapping[int, str]:
         table = self._release.table("labels.parquet", columns=["cluster", "label"]).to_pydict()

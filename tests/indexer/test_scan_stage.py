@@ -117,6 +117,8 @@ def test_sums_of_samples_are_the_sum_of_their_z(tiny_settings: Settings) -> None
     total = sum(shelf.term_scores(OMIM, term.term).astype(float) for term in shelf.report(OMIM).terms)
     assert samples.sum_z == pytest.approx(list(total), abs=0.5)
     assert all(0 <= one <= 100 for one in samples.percentile)
+    for kept, shown in zip(shelf.sums(OMIM), (samples.sum_z, samples.percentile), strict=True):
+        np.testing.assert_allclose(kept, shown, atol=0.006)
 
 
 @pytest.mark.parametrize("name", ["nope", "../../etc", "", "omim_expanded/..", "0" * 16, "\0"])

@@ -155,6 +155,7 @@ def test_scores_of_a_term_are_z(shelf: ScanShelf, toy: ToyAtlas, scan: Scan) -> 
         ("clusters.parquet", lambda shelf: shelf.matrix(OLDER)),
         ("clusters.parquet", lambda shelf: shelf.cluster(OLDER, 0)),
         ("samples.parquet", lambda shelf: shelf.samples(OLDER)),
+        ("samples.parquet", lambda shelf: shelf.sums(OLDER)),
         ("vectors.npy", lambda shelf: shelf.term_scores(OLDER, "lung")),
     ],
 )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from atlas.answers import LabelEdit, QueryPart, SearchResult
 from atlas.atlas import Atlas
 from atlas.catalog.filters import SampleFilter
-from atlas.errors import InputError, NotFoundError
+from atlas.errors import ArtifactError, InputError, NotFoundError
 from atlas.search.combination import combine, strengths
 from atlas.search.queries import MAX_PARTS, read_part
 from atlas.settings import Settings
@@ -339,8 +341,6 @@ def test_weight_out_of_bounds_is_refused(raw: str) -> None:
 
 
 def test_moments_are_those_of_the_rows(tmp_path: object) -> None:
-    from pathlib import Path
-
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(9_001, 12)) * np.linspace(0.2, 2, 12) + 0.3
     path = Path(str(tmp_path)) / "vectors.npy"
@@ -354,6 +354,35 @@ def test_moments_are_those_of_the_rows(tmp_path: object) -> None:
     assert moments.deviation(query) == pytest.approx((rows @ query).std(), rel=1e-4)
     drawn = Moments.of(store, max_rows=4_000)
     assert drawn.deviation(query) == pytest.approx((rows @ query).std(), rel=0.05)
+
+
+def test_moments_are_kept_and_damaged_ones_refused(tmp_path: Path) -> None:
+    path = tmp_path / "moments.npz"
+    rng = np.random.default_rng(0)
+    moments = Moments(rng.normal(size=5), np.cov(rng.normal(size=(5, 40))))
+    moments.save(path)
+    kept = Moments.load(path)
+    np.testing.assert_allclose(kept.mean, moments.mean, rtol=1e-6)
+    np.testing.assert_allclose(kept.covariance, moments.covariance, rtol=1e-5)
+    again = tmp_path / "again.npz"
+    moments.save(again)
+    assert again.read_bytes() == path.read_bytes()
+    Moments(np.zeros(4), np.zeros((5, 5))).save(again)
+    with pytest.raises(ArtifactError, match="shape"):
+        Moments.load(again)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ArtifactError, match="holds no moments"):
+        Moments.load(path)
+    with pytest.raises(ArtifactError, match="does not exist"):
+        Moments.load(tmp_path / "none.npz")
+
+
+def test_combinations_are_weighed_by_the_moments_of_the_release(atlas: Atlas, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = Moments.of(atlas.opened.store)
+    monkeypatch.setattr(Moments, "of", lambda store: pytest.fail("measured though the release has them"))
+    kept = atlas.opened.moments
+    np.testing.assert_allclose(kept.mean, measured.mean, atol=1e-6)
+    np.testing.assert_allclose(kept.covariance, measured.covariance, atol=1e-6)
 
 
 def test_parts_of_an_atlas_without_spread_count_by_weight_alone() -> None:

@@ -135,6 +135,17 @@ def test_row_codes_score_all_rows_nearly(store: VectorStore, width: int, tmp_pat
             np.testing.assert_allclose(expected, store.scores(query), atol=1e-5)
 
 
+@pytest.mark.parametrize("at_once", [1, 999, 2_000])
+def test_row_codes_are_scored_part_by_part(
+    store: VectorStore, at_once: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_row_codes(store, tmp_path, axes=_axes(store, 64))
+    query = study_vectors(1, 96, seed=7)[0]
+    whole = RowCodes(tmp_path).scores(query)
+    monkeypatch.setattr("atlas.vectors.row_codes._ROWS_AT_ONCE", at_once)
+    np.testing.assert_array_equal(RowCodes(tmp_path).scores(query), whole)
+
+
 def _axes(store: VectorStore, width: int) -> np.ndarray:
     return build_lists(store, Axes.measure(store, seed=0), width=width, seed=0).rotation
 
