@@ -23,7 +23,8 @@ Each table names the command that makes it; all of this page: `make bench ARGS="
 machine at one time: {machine}. Phrases against curated labels have [a page of their own](measurements-phrases.md), and so have
 [places on the map](measurements-placement.md) and [the speed of embedding](measurements-speed.md);
 [disease scans](measurements-scans.md) and
-[the service](measurements-api.md) are measured over a home at hand, each by the command its page names.
+[the service](measurements-api.md) are measured over a home at hand, each by the command its page names. What 650,000 samples
+cost, and how that grows, stands on [a page of its own](measurements-full-size.md).
 
 `DATA` is a folder with `corpora/counts.h5` and `corpora/tpm.h5` (2,399 real samples of 68 series, ARCHS4 layout).
 """
@@ -48,12 +49,6 @@ def demo(home: Path) -> str:
     wall = time.monotonic() - started
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 2**20
     return f"| seconds to the first answer | largest process, MiB |\n|---|---|\n| {wall:.0f} | {peak:.0f} |"
-
-
-def search_engine(folder: Path) -> str:
-    """Make a synthetic atlas, measure the engine over it, and return the tables."""
-    capture(["benchmarks.synthesize", "vectors", "--n", "65000", "--out", str(folder)])
-    return capture(["benchmarks.search_engine", "--starter", str(folder)])
 
 
 def measure(data: Path, work: Path) -> str:
@@ -104,13 +99,6 @@ def measure(data: Path, work: Path) -> str:
             "not notice that the atlas lacks a disease: with every heart removed, `heart` still finds what resembles it most.",
             shown="python -m benchmarks.abstention --starter starter",
             body=capture(["benchmarks.abstention", "--starter", "starter"]),
-        ),
-        section(
-            "Search engine",
-            "A synthetic atlas of 65,000 x 2,048 with a long tail (participation ratio 80), made by `python -m "
-            "benchmarks.synthesize vectors --n 65000 --out SYNTHETIC`; below 20,000 samples a release has the flat index.",
-            shown="python -m benchmarks.search_engine --starter SYNTHETIC",
-            body=search_engine(work / "synthetic"),
         ),
     ]
     return "\n".join(parts)
