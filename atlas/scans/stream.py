@@ -15,7 +15,7 @@ import numpy as np
 from atlas.scans.ground import Ground, Members, TermEffects, over
 from atlas.scans.testing import jackknife
 from atlas.vectors.moments import sums_by
-from atlas.vectors.passes import rows_in_order
+from atlas.vectors.passes import products_in_order
 from atlas.vectors.store import VectorStore
 
 ANSWERS = 2.326
@@ -223,10 +223,8 @@ def _pass(
     columns = (
         [vectors.T] if null is None else [vectors.T, null[1].weights[:, None], null[0].mean[:, None], null[0].axes]
     )
-    together = np.ascontiguousarray(np.hstack(columns))
-    for start, block in rows_in_order(store):
-        rows = slice(start, start + block.shape[0])
-        products = block @ together
+    for start, products in products_in_order(store, np.hstack(columns)):
+        rows = slice(start, start + len(products))
         if null is not None:
             own, mean, along = products[:, m], products[:, m + 1], products[:, m + 2 :]
             placed.thresholds[rows] = null[0].thresholds(along, mean)
@@ -236,7 +234,7 @@ def _pass(
         places, added = sums_by(np.hstack([scores, found]), members.pair[rows])
         similarity[places] += added[:, :m]
         answers[places] += added[:, m:].astype(np.int32)
-        step(block.shape[0] * m)
+        step(len(products) * m)
     return similarity, answers
 
 

@@ -9,7 +9,7 @@ import pytest
 from vector_cases import stored, study_vectors
 
 from atlas.errors import ArtifactError
-from atlas.vectors.passes import rows_in_order
+from atlas.vectors.passes import products_in_order, rows_in_order
 
 
 @pytest.mark.parametrize("chunk_bytes", [1, 1_000, 1 << 20])
@@ -27,3 +27,13 @@ def test_pass_over_a_file_that_lost_its_end_is_refused(tmp_path: Path) -> None:
     store.path.write_bytes(raw[:-160])
     with pytest.raises(ArtifactError, match="became shorter"):
         list(rows_in_order(store, chunk_bytes=1_000))
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 1_000, 1 << 20])
+def test_products_are_those_of_every_row(tmp_path: Path, chunk_bytes: int) -> None:
+    store = stored(tmp_path, study_vectors(101, 8))
+    columns = np.random.default_rng(0).normal(size=(3, 8)).astype(np.float32).T  # not contiguous
+    found = np.full((101, 3), np.nan, dtype=np.float32)
+    for start, products in products_in_order(store, columns, chunk_bytes=chunk_bytes):
+        found[start : start + len(products)] = products
+    np.testing.assert_allclose(found, store.block(0, 101) @ columns, atol=1e-6)
