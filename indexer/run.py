@@ -37,6 +37,9 @@ logger = logging.getLogger(__name__)
 MIN_FREE_BYTES = 256 * 2**20
 """A stage does not start with less free disk than this."""
 
+MIN_ADDRESS_SPACE_BYTES = 2 * 2**30
+"""Libraries reserve more than they use; with less they hang or die without a word."""
+
 
 @dataclass(frozen=True)
 class Step:
@@ -111,8 +114,9 @@ class Builder:
         InputError
             If the name is taken by a release of other inputs or parameters.
         ResourceError
-            If the disk is full or the home cannot be written; what is done stays done.
+            If the disk is full, the home cannot be written, or memory is bounded too tightly; what is done stays done.
         """
+        _require_address_space()
         with self.home.lock(f"build {self.request.name}"), _disk_errors(self.home.path):
             published = self._is_published()
             if not published:
@@ -296,6 +300,17 @@ class Builder:
                 f"Only {free // 2**20} MiB are free under {self.folder}; stage {stage.name} needs at least "
                 f"{MIN_FREE_BYTES // 2**20} MiB. Free some space and run the same command again: it resumes."
             )
+
+
+def _require_address_space() -> None:
+    """Refuse a limit under which libraries that cannot start a thread would wait for it for ever."""
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit != resource.RLIM_INFINITY and limit < MIN_ADDRESS_SPACE_BYTES:
+        raise ResourceError(
+            f"This process may use {limit // 2**20} MiB of address space (RLIMIT_AS, `ulimit -v`); a build reserves "
+            f"{MIN_ADDRESS_SPACE_BYTES // 2**20} MiB before it reads anything. Raise the limit.",
+            details={"limit_bytes": limit, "expected_bytes": MIN_ADDRESS_SPACE_BYTES},
+        )
 
 
 _OUT_OF_MEMORY = ("bad_alloc", "allocate memory", "failed to map segment")

@@ -1,6 +1,6 @@
 """A build under a limit of memory: it must end with a sentence that names the stage, or be done.
 
-Run: python -m benchmarks.faults.memory_limit --starter DIR --scratch DIR [--limits-mib 3000 4000 6000]
+Run: python -m benchmarks.faults.memory_limit --starter DIR --scratch DIR [--limits-mib 1500 2500 3000 4000 6000]
 
 The limit is RLIMIT_AS, as of `ulimit -v`: it bounds address space, of which libraries reserve more than they use.
 """
@@ -33,7 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--starter", type=Path, required=True)
     parser.add_argument("--scratch", type=Path, required=True)
-    parser.add_argument("--limits-mib", type=int, nargs="+", default=[3_000, 4_000, 6_000])
+    parser.add_argument("--limits-mib", type=int, nargs="+", default=[1_500, 2_500, 3_000, 4_000, 6_000])
     asked = parser.parse_args()
     print("| limit, MiB | ended with | what it said |\n|---|---|---|")
     for mib in asked.limits_mib:

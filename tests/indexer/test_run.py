@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -190,6 +191,17 @@ def test_too_little_free_disk_is_said_before_the_stage(
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 9, 1))
     with pytest.raises(ResourceError, match="it resumes"):
         Builder(request_in(tmp_path / "home"), toy_plan(source)).run()
+
+
+def test_a_limit_that_libraries_cannot_live_under_is_refused(
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (1_500 * 2**20, -1))
+    with pytest.raises(ResourceError, match="1500 MiB of address space .*ulimit -v.*2048 MiB") as caught:
+        Builder(request_in(tmp_path / "home"), toy_plan(source)).run()
+    assert caught.value.details == {"limit_bytes": 1_500 * 2**20, "expected_bytes": 2**31}
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (2**31, -1))
+    Builder(request_in(tmp_path / "home"), toy_plan(source)).run()
 
 
 def test_missing_source_is_named(tmp_path: Path) -> None:
