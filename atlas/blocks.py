@@ -37,8 +37,8 @@ class CheckedBlocks:
     ----------
     path, digests
         The file, and the sha256 of each of its blocks.
-    release
-        Name of the release, for messages.
+    name, release
+        Name of the file in its release, and of the release, for messages.
     failed
         Told of a changed block before the error is raised.
     """
@@ -48,12 +48,13 @@ class CheckedBlocks:
         path: Path,
         digests: Sequence[str],
         *,
+        name: str,
         release: str,
         failed: Callable[[ArtifactError], None] = lambda error: None,
     ) -> None:
         self._path = path
         self._digests = digests
-        self._release = release
+        self._name, self._release = name, release
         self._failed = failed
         self._bytes = path.stat().st_size
         self._good = np.zeros(len(digests), dtype=bool)
@@ -111,7 +112,7 @@ class CheckedBlocks:
         start = number * BLOCK_BYTES
         stop = min(start + BLOCK_BYTES, self._bytes)
         return ArtifactError(
-            f"{self._path.name} of release {self._release!r} was changed after it was published, somewhere in its bytes "
+            f"{self._name} of release {self._release!r} was changed after it was published, somewhere in its bytes "
             f"{start:,} to {stop - 1:,} (sha256 {seen[:12]}…, manifest says {self._digests[number][:12]}…). "
             "Restore it or rebuild.",
             kind="corrupt",

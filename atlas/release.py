@@ -195,7 +195,9 @@ class Release:
         for entry in self.manifest.files:
             self._check_size(entry.path, entry.bytes)
         self._blocks = {
-            entry.path: CheckedBlocks(folder / entry.path, entry.blocks, release=self.name, failed=self._remember)
+            entry.path: CheckedBlocks(
+                folder / entry.path, entry.blocks, name=entry.path, release=self.name, failed=self._remember
+            )
             for entry in self.manifest.files
             if entry.blocks is not None
         }

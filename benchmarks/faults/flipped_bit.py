@@ -18,7 +18,7 @@ from pathlib import Path
 
 from atlas.release import Home, Release
 
-FILES = ("vectors.npy", "index/index.faiss", "model/model.safetensors")
+FILES = ("vectors.npy", "index/index.faiss", "codes/rows.npy", "gene_weights.npy", "model/model.safetensors")
 CLI = (sys.executable, "-c", "from cli.main import main; main()")
 
 
@@ -43,7 +43,7 @@ def _flip(path: Path) -> None:
 def asked(*words: str) -> tuple[int, str]:
     """Return exit code and last words of a command."""
     done = subprocess.run([*CLI, *words], capture_output=True, text=True)
-    return done.returncode, " ".join((done.stderr.strip() or done.stdout.strip()).split())[-200:]
+    return done.returncode, " ".join((done.stderr.strip() or done.stdout.strip()).split())[-400:]
 
 
 def main() -> None:
@@ -64,7 +64,7 @@ def main() -> None:
                 named = name in said
                 found &= words[0] == "search" or (code != 0 and named)
                 print(
-                    f"| {name} | {' '.join(words[:2])} | {code} | {'yes' if named else 'no'} | {said[-160:]} |",
+                    f"| {name} | {' '.join(words[:2])} | {code} | {'yes' if named else 'no'} | {said if code else 'an answer'} |",
                     flush=True,
                 )
     code, said = asked("release", "verify", release.name, "--home", str(home))

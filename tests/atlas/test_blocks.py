@@ -43,14 +43,14 @@ def test_digests_are_those_of_the_blocks(path: Path) -> None:
 
 def test_only_what_is_required_is_checked_and_the_changed_range_is_named(path: Path) -> None:
     told: list[ArtifactError] = []
-    checked = CheckedBlocks(path, block_digests(path), release="one", failed=told.append)
+    checked = CheckedBlocks(path, block_digests(path), name="index/" + path.name, release="one", failed=told.append)
     n_bytes = path.stat().st_size
     flip(path, 2_500)
     assert checked.bytes_left == n_bytes
     checked.require(0, 2_000)
     checked.require(3_000, n_bytes)
     assert checked.bytes_left == BLOCK
-    with pytest.raises(ArtifactError, match=r"vectors.npy of release 'one' .* bytes 2,000 to 2,999") as caught:
+    with pytest.raises(ArtifactError, match=r"index/vectors.npy of release 'one' .* bytes 2,000 to 2,999") as caught:
         checked.require(1_999, 2_001)
     assert caught.value.kind == "corrupt"
     assert caught.value.details["bytes"] == [2_000, 3_000]
@@ -58,7 +58,7 @@ def test_only_what_is_required_is_checked_and_the_changed_range_is_named(path: P
 
 
 def test_once_checked_is_not_read_again_until_forgotten(path: Path) -> None:
-    checked = CheckedBlocks(path, block_digests(path), release="one")
+    checked = CheckedBlocks(path, block_digests(path), name="index/" + path.name, release="one")
     checked.require(0, path.stat().st_size)
     assert checked.bytes_left == 0
     flip(path, 2_500)
@@ -72,7 +72,7 @@ def test_once_checked_is_not_read_again_until_forgotten(path: Path) -> None:
 def test_a_vector_is_checked_before_it_is_used(path: Path, row: int) -> None:
     digests = block_digests(path)
     flip(path, 128 + 14 * row + 5)
-    with VectorStore.open(path, guard=CheckedBlocks(path, digests, release="one")) as store:
+    with VectorStore.open(path, guard=CheckedBlocks(path, digests, name="index/" + path.name, release="one")) as store:
         used = np.array([(row + 150) % 300])
         store.rows(used)
         for ask in (
@@ -90,7 +90,7 @@ def test_any_row_is_covered_by_the_blocks_it_lies_in(path: Path) -> None:
     digests = block_digests(path)
     rng = np.random.default_rng(1)
     for _ in range(20):
-        checked = CheckedBlocks(path, digests, release="one")
+        checked = CheckedBlocks(path, digests, name="index/" + path.name, release="one")
         rows = rng.integers(0, 300, 3)
         checked.require_rows(rows, offset=128, width=14)
         touched = {byte // BLOCK for row in rows for byte in range(128 + 14 * row, 128 + 14 * row + 14)}
