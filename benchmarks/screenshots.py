@@ -129,7 +129,7 @@ def take(browser: Any, shot: Shot, *, pages: str, kind: str) -> bytes:
         page = context.new_page()
         page.goto(f"{pages}{shot.address}")
         page.locator(".ga-foot").wait_for(timeout=120_000)  # the foot is drawn last
-        _settle(page)
+        _run(page)
         tall = page.locator('[data-testid="stMain"]').evaluate("element => element.scrollHeight")
         page.set_viewport_size({"width": WIDTHS[kind], "height": max(700, min(tall, TALLEST[kind]))})
         page.mouse.move(1, 400)
@@ -139,9 +139,14 @@ def take(browser: Any, shot: Shot, *, pages: str, kind: str) -> bytes:
         context.close()
 
 
-def _settle(page: Any) -> None:
-    """Wait until the page has run, and what it drew has stopped moving."""
+def _run(page: Any) -> None:
+    """Wait until the page has run."""
     page.wait_for_function("!document.querySelector('[data-testid=\"stStatusWidget\"]')", timeout=120_000)
+
+
+def _settle(page: Any) -> None:
+    """Wait until the page has run, and what it drew has stopped moving; a map is not drawn before it can be seen."""
+    _run(page)
     for frame in page.locator("iframe[title*=atlas_map]").all():
         frame.content_frame.locator("html[data-ready]").wait_for(timeout=120_000)
     page.wait_for_timeout(1_500)
