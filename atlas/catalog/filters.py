@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
@@ -199,7 +200,9 @@ class FilterColumns:
         """Return whether any text that ``exclude`` looks into contains a folded text, (n,) bool."""
         if "\n" in folded:  # it may reach over the end of a field
             return _to_numpy(pc.match_substring(searched_text(self.table, series_titles=self._series_titles), folded))
-        fields = [_contains(self.table[name], folded) for name in SEARCHED_FIELDS if name in self.table.column_names]
+        names = [name for name in SEARCHED_FIELDS if name in self.table.column_names]
+        with ThreadPoolExecutor(thread_name_prefix="exclude") as pool:  # half a second of text at 650,000 samples
+            fields = list(pool.map(lambda name: _contains(self.table[name], folded), names))
         titles = pa.array(list(self._series_titles.values()), pa.string())
         titled = pa.array(list(self._series_titles), pa.string()).filter(pc.match_substring(fold(titles), folded))
         flags: np.ndarray = np.logical_or.reduce([*fields, _in_lists(self.table["series_ids"], titled)])

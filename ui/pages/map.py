@@ -12,7 +12,7 @@ from ui.service import Service, public_url
 from ui.text import safe_url
 
 LONGEST_STATE = address.LONGEST_VALUE
-HEIGHT_PX = {"desk": 780, "phone": 720}
+HEIGHT_PX = {"desk": 780, "phone": 760}
 
 
 def page(service: Service, release: dict[str, Any]) -> None:
