@@ -9,18 +9,18 @@ is taken as soon as a stage has begun, for each stage named; at last with room t
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 COMMAND = (sys.executable, "-c", "from cli.main import main; main()", "build", "--without-catalog", "--name", "full")
 STAGES = ("embed_samples", "build_index", "cluster_samples", "match_keywords", "scan_vocabulary")
 DISK_MIB = 600
+_PIECE = 2**20
 
 
 @contextmanager
@@ -45,10 +45,11 @@ def ballast(disk: Path) -> Iterator[Path]:
 
 
 def take(path: Path, share: float) -> None:
-    """Take a share of what is free."""
-    free = int(shutil.disk_usage(path.parent).free * share)
-    with path.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, max(free // 4096 * 4096, 1))
+    """Take a share of what is free, or what is left of it when a build takes some meanwhile."""
+    wanted = int(shutil.disk_usage(path.parent).free * share)
+    with path.open("wb", buffering=0) as file, suppress(OSError):
+        for start in range(0, wanted, _PIECE):
+            file.write(bytes(min(_PIECE, wanted - start)))
 
 
 def build(starter: Path, disk: Path, *, fill_in: str | None = None, taken: Path | None = None) -> tuple[int, str]:
