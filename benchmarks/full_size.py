@@ -170,7 +170,10 @@ def run(command: str, *, scratch: Path, profiles: Path) -> str:
     )
     if done.returncode != 0:
         raise SystemExit(f"{command} ended with {done.returncode}; what is done is kept, run the same command again.")
-    return done.stdout.strip()
+    said = done.stdout.strip()
+    for name, place in places.items():  # the page is about no machine's folders
+        said = said.replace(place, name)
+    return said
 
 
 def prepare(command: str, *, scratch: Path, profiles: Path) -> None:
@@ -191,7 +194,9 @@ def measured(section: Section, *, scratch: Path, profiles: Path, anew: bool) -> 
         for command in section.before:
             run(command, scratch=scratch, profiles=profiles)
         for command in section.commands:
-            parts.append(f"`python -m benchmarks.{command}`\n\n{run(command, scratch=scratch, profiles=profiles)}")
+            said = run(command, scratch=scratch, profiles=profiles)
+            said = said if "|---" in said else f"```\n{said}\n```"
+            parts.append(f"`python -m benchmarks.{command}`\n\n{said}")
         kept.parent.mkdir(parents=True, exist_ok=True)
         kept.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     return f"## {section.title}\n\n{section.text}\n\n{kept.read_text(encoding='utf-8')}"

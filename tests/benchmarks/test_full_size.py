@@ -48,17 +48,20 @@ def test_a_section_is_measured_once_unless_asked_for_anew(tmp_path: Path, monkey
     monkeypatch.setattr(full_size, "run", lambda command, **places: seen.append(command) or f"{len(seen)} runs")
     section = Section("one", "One", "Said of it.", ("sweep --home here",), before=("prepared",))
     first = measured(section, scratch=tmp_path, profiles=tmp_path, anew=False)
-    assert first == "## One\n\nSaid of it.\n\n`python -m benchmarks.sweep --home here`\n\n2 runs\n"
+    assert first == "## One\n\nSaid of it.\n\n`python -m benchmarks.sweep --home here`\n\n```\n2 runs\n```\n"
     assert measured(section, scratch=tmp_path, profiles=tmp_path, anew=False) == first
     assert seen == ["prepared", "sweep --home here"]
-    assert "4 runs" in measured(section, scratch=tmp_path, profiles=tmp_path, anew=True)
+    monkeypatch.setattr(full_size, "run", lambda command, **places: "| a |\n|---|\n| 4 runs |")
+    assert "\n\n| a |\n|---|\n| 4 runs |\n" in measured(section, scratch=tmp_path, profiles=tmp_path, anew=True)
 
 
 def test_places_are_put_in_and_a_failure_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "scratch folder"
-    script = "import sys; print(sys.argv[1:]); sys.exit(len(sys.argv) == 2)"
+    script = "import sys, pathlib; print(sys.argv[1:]); sys.exit(len(sys.argv) == 2 or sys.argv[-1] in ('S/home', 'FILE.h5'))"
     monkeypatch.setattr(full_size, "MODULE", ("-c", script))
     said = full_size.run("sweep --home S/home FILE.h5", scratch=folder, profiles=tmp_path / "a.h5")
-    assert said == str(["benchmarks.sweep", "--home", str(folder / "home"), str(tmp_path / "a.h5")])
+    assert said == str(["benchmarks.sweep", "--home", "S/home", "FILE.h5"])
+    where = full_size.run("sweep --home S/home", scratch=folder, profiles=tmp_path / "a.h5")
+    assert str(tmp_path) not in where
     with pytest.raises(SystemExit, match="what is done is kept"):
         full_size.run("sweep", scratch=folder, profiles=tmp_path)
