@@ -13,10 +13,11 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from api import media
 from api.errors import UnsupportedMediaError, problems_of
 from api.etags import Origin, is_known, tag_of
-from api.limits import N_RUNNING, N_UPLOADS, N_WAITING, QUESTION_MAX_BYTES, Gate, read_body
+from api.limits import N_RUNNING, N_UPLOADS, N_WAITING, N_WIDE_WAITING, QUESTION_MAX_BYTES, Gate, read_body
 from api.protocols import Backend, OpenAtlas
 from api.serving import Serving
 from api.uploads import is_json
+from atlas.catalog.filters import SampleFilter
 from atlas.errors import InputError
 from atlas.release import check_name
 from atlas.settings import Settings
@@ -41,13 +42,19 @@ REPEATABLE = frozenset(
 """Query parameters that may be given more than once."""
 
 _N_PINS_WAITING = 8
+_MANY_HITS = 1_000
+_MANY_COMPARED = 100
 
 
 @dataclass(frozen=True)
 class Gates:
-    """One gate a kind of work, so that a slow database or a heavy upload holds up its own kind only."""
+    """One gate a kind of work, so that a slow database or a heavy upload holds up its own kind only.
+
+    ``wide`` is for questions that look at every sample or bring thousands of hits: half of the threads, and a short line.
+    """
 
     questions: Gate
+    wide: Gate
     database: Gate
     uploads: Gate
     health: Gate
@@ -58,11 +65,17 @@ class Gates:
         """Create them; inside the running event loop."""
         return cls(
             questions=Gate(n_running=N_RUNNING, n_waiting=N_WAITING),
+            wide=Gate(n_running=max(1, N_RUNNING // 2), n_waiting=N_WIDE_WAITING),
             database=Gate(n_running=4, n_waiting=N_WAITING),
             uploads=Gate(n_running=1, n_waiting=N_UPLOADS - 1),
             health=Gate(n_running=2, n_waiting=N_WAITING),
             pins=Gate(n_running=1, n_waiting=_N_PINS_WAITING),
         )
+
+    def of(self, filters: SampleFilter, *, k: int = 0, compared: bool = False) -> Gate:
+        """Return the gate of a question: ``k`` hits among the samples that pass, ``compared`` with each other or not."""
+        wide = filters.exclude is not None or k > _MANY_HITS or (compared and k > _MANY_COMPARED)
+        return self.wide if wide else self.questions
 
 
 async def refuse_repeated(request: Request) -> None:

@@ -27,6 +27,12 @@ N_RUNNING = max(2, min(8, os.cpu_count() or 2))
 N_WAITING = 64
 """Questions that may wait behind those."""
 
+N_WIDE_WAITING = 16
+"""Questions that look at every sample, or bring thousands of hits, that may wait: each costs what many others do."""
+
+LONGEST_WAIT_S = 20.0
+"""Who has waited so long is told to come back: by then most callers have gone, and their answers would be nobody's."""
+
 N_UPLOADS = 4
 """Uploads held in memory at once, whether arriving, waiting or being computed; one is computed at a time."""
 
@@ -46,7 +52,7 @@ _DRAIN_S = 5.0
 
 
 class Gate:
-    """Admits a bounded number of callers, of which a smaller number run at once.
+    """Admits a bounded number of callers, of which a smaller number run at once and none waits for ever.
 
     Parameters
     ----------
@@ -54,6 +60,8 @@ class Gate:
         Calls in threads at once.
     n_waiting
         Callers admitted beyond those; one more gets ``OverloadedError``.
+    longest_wait_s
+        An admitted caller whose call has not begun by then gets ``OverloadedError``, too.
 
     Attributes
     ----------
@@ -61,10 +69,12 @@ class Gate:
         Most callers at once, and how many there are.
     """
 
-    def __init__(self, *, n_running: int, n_waiting: int) -> None:
+    def __init__(self, *, n_running: int, n_waiting: int, longest_wait_s: float = LONGEST_WAIT_S) -> None:
         self.capacity = n_running + n_waiting
         self.admitted = 0
+        self._running = asyncio.Semaphore(n_running)
         self._threads = anyio.CapacityLimiter(n_running)
+        self._longest_wait_s = longest_wait_s
 
     @asynccontextmanager
     async def admit(self) -> AsyncIterator[None]:
@@ -82,7 +92,18 @@ class Gate:
 
     async def run(self, call: Callable[[], T]) -> T:
         """Run an admitted caller's work in a thread."""
-        return await anyio.to_thread.run_sync(call, limiter=self._threads)
+        try:
+            async with asyncio.timeout(self._longest_wait_s):
+                await self._running.acquire()
+        except TimeoutError:
+            raise OverloadedError(
+                f"The service was busy with other questions for {self._longest_wait_s:g} seconds. Try again shortly.",
+                details={"limit": self.capacity},
+            ) from None
+        try:
+            return await anyio.to_thread.run_sync(call, limiter=self._threads)
+        finally:
+            self._running.release()
 
 
 async def read_body(request: Request, *, max_bytes: int) -> bytes:
@@ -114,7 +135,8 @@ async def read_body(request: Request, *, max_bytes: int) -> bytes:
 
 def _too_large(max_bytes: int) -> TooLargeError:
     return TooLargeError(
-        f"The body is larger than {max_bytes:,} bytes, the limit of this route. Send less, or compress the file.",
+        f"The body is larger than {max_bytes:,} bytes, the limit of this route. Send less; an uploaded file may "
+        "be compressed.",
         details={"max_bytes": max_bytes},
     )
 

@@ -205,10 +205,12 @@ def measured(section: Section, *, scratch: Path, profiles: Path, anew: bool) -> 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure what is missing and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scratch", type=Path, required=True)
-    parser.add_argument("--profiles", type=Path, required=True)
-    parser.add_argument("--only", nargs="+", choices=[section.name for section in SECTIONS], default=[])
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "measurements-full-size.md")
+    parser.add_argument("--scratch", type=Path, required=True, help="folder for data, homes and sections")
+    parser.add_argument("--profiles", type=Path, required=True, help="real ARCHS4 file")
+    parser.add_argument(
+        "--only", nargs="+", choices=[section.name for section in SECTIONS], default=[], help="sections to measure anew"
+    )
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "measurements-full-size.md", help="the page")
     asked = parser.parse_args(arguments)
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
     machine = f"{platform.machine()}, {os.cpu_count()} cores, {memory:.0f} GB, Python {platform.python_version()}"

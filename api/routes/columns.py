@@ -80,8 +80,8 @@ async def column(
             body, told["Content-Encoding"] = small, "gzip"
         return Response(body, headers=headers | told, media_type=kind)
 
-    async with gates.questions.admit():
-        return await gates.questions.run(make)
+    async with gates.wide.admit():
+        return await gates.wide.run(make)
 
 
 @router.get("/rows/{row}", response_model=SampleAnswer, responses=responses(SAMPLE_ANSWER, 404))

@@ -39,7 +39,7 @@ async def columns(
             return atlas.map(text, plus=query.plus, minus=query.minus, most=query.most)
         return atlas.map(scores=sweep_scores(atlas, query.scan, query.term), most=query.most)
 
-    return await answer(request, gates.questions, schema=_SCHEMA, ask=ask, table=True, lasting=lasts(query.scan))
+    return await answer(request, gates.wide, schema=_SCHEMA, ask=ask, table=True, lasting=lasts(query.scan))
 
 
 def check(query: ScoreQuery) -> None:

@@ -35,7 +35,7 @@ async def list_page(
 ) -> Response:
     """Return one page of the samples that pass the filters; a cursor holds for the release and question that gave it out."""
     return await answer(
-        request, gates.questions, schema=_PAGE, ask=lambda: _page(atlas, query), table=True, lasting=True
+        request, gates.of(query.filters()), schema=_PAGE, ask=lambda: _page(atlas, query), table=True, lasting=True
     )
 
 
@@ -66,7 +66,7 @@ async def neighbors(
     check_k(query.k, settings)
     return await answer(
         request,
-        gates.questions,
+        gates.of(query.filters(), k=query.k),
         schema=_NEIGHBORS,
         ask=lambda: atlas.similar_samples(
             accession, k=query.k, exclude_same_series=query.exclude_same_series, filters=query.filters()

@@ -57,7 +57,8 @@ async def phrase(
         )
         return _with_facets(atlas, found, filters=query.filters(), wanted=query.facets)
 
-    gate = gates.questions if query.mode == "semantic" else gates.database
+    near = gates.of(query.filters(), k=query.k, compared=query.diversity > 0)
+    gate = near if query.mode == "semantic" else gates.database
     return await answer(request, gate, schema=_SEARCH, ask=ask, table=True, lasting=True)
 
 
@@ -93,7 +94,8 @@ async def parts(
         )
         return _with_facets(atlas, found, filters=filters, wanted=question.facets)
 
-    gate = gates.questions if question.mode == "semantic" else gates.database
+    near = gates.of(filters, k=question.k, compared=question.diversity > 0)
+    gate = near if question.mode == "semantic" else gates.database
     return await answer(request, gate, schema=_SEARCH, ask=ask, table=True)
 
 
@@ -102,8 +104,9 @@ async def facets(
     request: Request, query: Annotated[FilterQuery, Query()], gates: GatesDep, atlas: AtlasDep
 ) -> Response:
     """Count the values of every filter among the samples that pass; of each its own filter is left aside."""
+    filters = query.filters()
     return await answer(
-        request, gates.questions, schema=_FACETS, ask=lambda: atlas.facets(query.filters()), table=True, lasting=True
+        request, gates.of(filters), schema=_FACETS, ask=lambda: atlas.facets(filters), table=True, lasting=True
     )
 
 

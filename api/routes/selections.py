@@ -37,7 +37,7 @@ async def selection(
     `n_averaged` says of how many. 404 if no sample lies within.
     """
     question = await read_json(request, SelectionQuestion)
-    return await answer(request, gates.questions, schema=_SELECTION, ask=lambda: atlas.select(_corners(question)))
+    return await answer(request, gates.wide, schema=_SELECTION, ask=lambda: atlas.select(_corners(question)))
 
 
 @router.post(
@@ -51,7 +51,7 @@ async def selected(
 ) -> Response:
     """Return one page of the samples within a line on the map, in the order of their rows."""
     question = await read_json(request, SelectionQuestion)
-    return await answer(request, gates.questions, schema=_PAGE, ask=lambda: _page(atlas, question, query), table=True)
+    return await answer(request, gates.wide, schema=_PAGE, ask=lambda: _page(atlas, question, query), table=True)
 
 
 def _page(atlas: OpenAtlas, question: SelectionQuestion, query: SelectedQuery) -> SamplePage:

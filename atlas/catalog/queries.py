@@ -174,5 +174,8 @@ def _has_tables(connection: Connection) -> bool:
 
 def _query_text(phrase: str) -> str:
     """Return the phrase with the same characters blanked as the loader blanked in the texts."""
-    plain = valid_utf8(phrase).translate(_JOINERS)
-    return _INNER_HYPHEN.sub(" ", plain)
+    plain = _INNER_HYPHEN.sub(" ", valid_utf8(phrase).translate(_JOINERS))
+    words = plain.split()
+    if '"' in plain or "or" in map(str.lower, words):  # order has a meaning
+        return plain
+    return " ".join(dict.fromkeys(words))  # what is said fifty times would be ranked fifty times

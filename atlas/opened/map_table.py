@@ -6,7 +6,8 @@ digits. Everything is made once, on first use, and kept: about 12 bytes a sample
 
 from __future__ import annotations
 
-from functools import cached_property
+from collections.abc import Callable
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +26,7 @@ FINEST = 65_535
 MOST_TISSUES = 254
 """Tissues with a code of their own, the most frequent ones; the rest share one, so that a code is one byte."""
 OTHER = "other"
+_SELECTIONS_KEPT = 8
 COLUMNS = ("position", "cluster", "tissue", "date")
 
 
@@ -103,6 +105,15 @@ class MapTable:
         """
         if polygon.ndim != 2 or polygon.shape[1] != 2 or len(polygon) < 3 or not np.isfinite(polygon).all():
             raise InputError("An outline needs three or more corners, each two finite numbers.")
+        return self._inside(np.ascontiguousarray(polygon, dtype=np.float64).tobytes())
+
+    @cached_property
+    def _inside(self) -> Callable[[bytes], np.ndarray]:
+        """Rows within a line given as its corners' bytes; a reader pages through one selection."""
+        return lru_cache(_SELECTIONS_KEPT)(self._within)
+
+    def _within(self, corners: bytes) -> np.ndarray:
+        polygon = np.frombuffer(corners).reshape(-1, 2)
         order, xs, ys = self._by_height
         odd = np.zeros(len(xs), dtype=bool)
         for (x0, y0), (x1, y1) in zip(polygon, np.roll(polygon, -1, axis=0), strict=True):
@@ -111,6 +122,7 @@ class MapTable:
                 band = slice(low, high)
                 odd[band] ^= xs[band] < x0 + (ys[band] - y0) * ((x1 - x0) / (y1 - y0))
         rows: np.ndarray = np.sort(order[odd])
+        rows.flags.writeable = False
         return rows
 
     @cached_property

@@ -12,7 +12,6 @@ from atlas.errors import InputError, NotFoundError
 from atlas.map_answers import MapLayout, Selection
 from atlas.opened.parts import Opened
 from atlas.search.phrases import read_query, read_sides
-from atlas.search.queries import read_phrase
 
 
 class MapQuestions:
@@ -77,11 +76,8 @@ class MapQuestions:
     ) -> np.ndarray:
         """Return every sample's cosine to a question as in :meth:`search_text`, (n_samples,) float32, for colours."""
         self.opened.release.raise_if_corrupt()
-        if phrase is not None and not (plus or minus):
-            vector = self.opened.vector(read_phrase(phrase, self.opened.settings).text)
-        else:
-            vector = read_query(self.opened, read_sides(self.opened, phrase, plus=plus, minus=minus)).vector
-        return self.opened.colour_scores(vector)
+        query = read_query(self.opened, read_sides(self.opened, phrase, plus=plus, minus=minus))
+        return self.opened.colour_scores(query.vector)
 
     def map_layout(self) -> MapLayout:
         """Return what the columns of the map mean: bounds, codes, clusters."""

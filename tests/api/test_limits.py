@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -12,9 +13,11 @@ from api_checks import assert_error
 from api_server import served
 from fake_atlas import FakeBackend
 
+from api.deps import Gates
 from api.errors import OverloadedError
 from api.limits import Gate
 from api.main import create_app
+from atlas.catalog.filters import SampleFilter
 from atlas.settings import Settings
 
 
@@ -55,6 +58,40 @@ def test_gate_bounds_what_runs_and_what_waits() -> None:
     assert refused == 4
     assert answered == 5
     assert most == 2
+
+
+def test_who_waited_too_long_is_told_to_come_back_and_the_gate_goes_on() -> None:
+    async def crowd() -> None:
+        gate, release = Gate(n_running=1, n_waiting=3, longest_wait_s=0.05), threading.Event()
+
+        async def ask(call: Callable[[], object]) -> object:
+            async with gate.admit():
+                return await gate.run(call)
+
+        slow = asyncio.create_task(ask(release.wait))
+        await asyncio.sleep(0)
+        with pytest.raises(OverloadedError, match="busy with other questions"):
+            await ask(lambda: 1)
+        assert gate.admitted == 1
+        release.set()
+        assert await slow is True
+        assert await ask(lambda: 2) == 2
+        assert gate.admitted == 0
+
+    asyncio.run(crowd())
+
+
+def test_wide_questions_have_a_gate_of_their_own() -> None:
+    async def gates() -> Gates:
+        return Gates.create()
+
+    made = asyncio.run(gates())
+    assert made.of(SampleFilter(), k=1_000) is made.questions
+    assert made.of(SampleFilter(tissue=("liver",)), k=100, compared=True) is made.questions
+    assert made.of(SampleFilter(), k=1_001) is made.wide
+    assert made.of(SampleFilter(), k=101, compared=True) is made.wide
+    assert made.of(SampleFilter(exclude="liver")) is made.wide
+    assert made.wide.capacity < made.questions.capacity
 
 
 def test_gate_gives_its_place_back_after_a_failure() -> None:

@@ -15,7 +15,7 @@ from atlas.catalog import queries
 from atlas.catalog.contents import CATALOG_FILES
 from atlas.catalog.database import Database
 from atlas.catalog.filters import SampleFilter
-from atlas.catalog.queries import holds, lexical_search, loaded_release
+from atlas.catalog.queries import _query_text, holds, lexical_search, loaded_release
 from atlas.digests import sha256_file
 from atlas.errors import ArtifactError, InputError, NotFoundError
 from indexer.stages.load_catalog import load_release
@@ -165,6 +165,19 @@ def test_the_database_holds_a_release_only_if_files_and_model_are_the_same(
     changed = [SimpleNamespace(path=files[0].path, sha256="0" * 64), *files[1:]]
     assert not holds(loaded, manifest(files=changed))
     assert loaded_release(make_database(), "queries") is None
+
+
+@pytest.mark.parametrize(
+    ("phrase", "asked"),
+    [
+        ("liver liver  liver cirrhosis liver", "liver cirrhosis"),
+        ('"liver biopsy" liver liver', '"liver biopsy" liver liver'),
+        ("liver or liver OR heart", "liver or liver OR heart"),
+        ("liver -liver", "liver -liver"),
+    ],
+)
+def test_a_word_said_many_times_is_asked_once_where_order_means_nothing(phrase: str, asked: str) -> None:
+    assert _query_text(phrase) == asked
 
 
 def test_search_uses_the_index(loaded: Database) -> None:

@@ -51,6 +51,9 @@ def test_box_and_line_that_goes_round_the_other_way_hold_the_same() -> None:
     box = np.array([[-1, -1], [2, -1], [2, 2], [-1, 2]], dtype=float)
     assert table(x, y).inside(box).tolist() == [0, 1]
     assert table(x, y).inside(box[::-1]).tolist() == [0, 1]
+    made = table(x, y)
+    assert made.inside(box) is made.inside(box.astype(np.float32)), "a reader pages through one selection"
+    assert made.inside(box + 4).tolist() == [2]
 
 
 @pytest.mark.parametrize("polygon", [[[0, 0], [1, 1]], [[0, 0], [1, 1], [np.nan, 0]], [[0, 0, 0]] * 3])

@@ -294,6 +294,14 @@ def test_map_shows_given_scores(atlas: Atlas) -> None:
 
 
 @slow
+def test_the_map_reads_an_accession_as_the_search_does(atlas: Atlas) -> None:
+    name = atlas.opened.samples.record(3).accession
+    np.testing.assert_array_equal(atlas.map_scores(name), atlas.map_scores(plus=[name]))
+    assert int(np.argmax(atlas.map_scores(name))) == 3
+    with pytest.raises(NotFoundError):
+        atlas.map_scores("GSM0")
+
+
 def test_map_of_a_combination_shows_the_scores_its_hits_have(atlas: Atlas) -> None:
     shown = atlas.map("heart", plus=["brain^0.5"], minus=["liver"])
     scores = dict(zip(shown.accession, shown.score or (), strict=True))
