@@ -1,6 +1,6 @@
 """Make ``docs/measurements-full-size.md``: what 650,000 samples cost, stage by stage and question by question.
 
-Run: python -m benchmarks.full_size --scratch DIR --profiles FILE.h5 [--only NAME ...] [--out PAGE]
+Run: python -m benchmarks.full_size --scratch DIR --profiles FILE.h5 [--only NAME ... | --page] [--out PAGE]
 
 DIR takes 60 GB: synthetic atlases, homes, and the text of each section, which is kept: a run that was stopped goes on with
 the sections that are missing, and ``--only`` measures the named ones anew. All takes some four hours; nothing else should run
@@ -210,12 +210,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--only", nargs="+", choices=[section.name for section in SECTIONS], default=[], help="sections to measure anew"
     )
+    parser.add_argument(
+        "--page", action="store_true", help="measure nothing, write the page of the sections that are kept"
+    )
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "measurements-full-size.md", help="the page")
     asked = parser.parse_args(arguments)
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
     machine = f"{platform.machine()}, {os.cpu_count()} cores, {memory:.0f} GB, Python {platform.python_version()}"
     places = {"scratch": asked.scratch.absolute(), "profiles": asked.profiles.absolute()}
-    wanted = [one for one in SECTIONS if not asked.only or one.name in asked.only]
+    wanted = [one for one in SECTIONS if one.name in asked.only or not (asked.only or asked.page)]
     for section in wanted:
         measured(section, **places, anew=bool(asked.only))
     kept = [one for one in SECTIONS if (asked.scratch / "sections" / f"{one.name}.md").is_file()]

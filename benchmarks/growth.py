@@ -4,7 +4,7 @@ Run: python -m benchmarks.growth --home SMALL --home FULL --home LARGE [--plot d
 
 Seconds and memory of each stage are those its manifest recorded; milliseconds of a search are measured here, on rows of the
 release. The exponent is the slope over the sizes on logarithmic scales: 1 is in step with the number of samples. Releases of
-other dimensions stand in the table, but only those of the first release's dimensions enter slope and plot.
+other dimensions than the first stand in the table and as hollow marks in the plot, and have no part in the slope.
 """
 
 from __future__ import annotations
@@ -84,7 +84,11 @@ def plot(releases: list[Measured], out: Path) -> None:
         points = [(one.n, one.values[name]) for one in like if one.values.get(name, 0) > 0]
         if points:
             style = "--" if name == SEARCH else "-"
-            axes.plot(*zip(*points, strict=True), style, marker="os^Dv"[number % 5], markersize=4, label=name)
+            mark = {"marker": "os^Dv"[number % 5], "markersize": 4}
+            (line,) = axes.plot(*zip(*points, strict=True), style, **mark, label=name)
+            others = [(one.n, one.values[name]) for one in releases if one not in like and one.values.get(name, 0) > 0]
+            for point in others:
+                axes.plot(*point, **mark, color=line.get_color(), fillstyle="none", linestyle="none")
     axes.set(xscale="log", yscale="log", xlabel="samples", ylabel="seconds (search: milliseconds)")
     axes.grid(alpha=0.3, which="both", linewidth=0.5)
     axes.legend(fontsize=7, ncols=2)
