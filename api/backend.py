@@ -130,8 +130,10 @@ class ReleaseBackend:
     """
 
     def __init__(self, settings: Settings) -> None:
-        # Imports take half of a start; meanwhile tables are read.
-        threading.Thread(target=import_text_libraries, name="imports", daemon=True).start()
+        # Imports take half of a start; meanwhile tables are read. Nobody else may import these libraries until it is done:
+        # they give out their names one by one, and a second thread would miss some.
+        self._imports = threading.Thread(target=import_text_libraries, name="imports", daemon=True)
+        self._imports.start()
         self._settings = settings
         self._n_threads = max(1, (settings.threads or os.cpu_count() or 1) // N_RUNNING)
         self._limits: Any = None
@@ -146,6 +148,7 @@ class ReleaseBackend:
 
         settings = self._settings.model_copy(update={"threads": self._n_threads})
         atlas = Atlas.open(settings, release=release, database=cast("Database", self._database))
+        self._imports.join()
         atlas.warm()
         self._pin_threads()
         threading.Thread(target=atlas.finish, name=f"finish-{release}", daemon=True).start()

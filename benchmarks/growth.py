@@ -84,7 +84,7 @@ def plot(releases: list[Measured], out: Path) -> None:
         points = [(one.n, one.values[name]) for one in like if one.values.get(name, 0) > 0]
         if points:
             style = "--" if name == SEARCH else "-"
-            mark = {"marker": "os^Dv"[number % 5], "markersize": 4}
+            mark = {"marker": "os^DvPX"[number % 7], "markersize": 4}
             (line,) = axes.plot(*zip(*points, strict=True), style, **mark, label=name)
             others = [(one.n, one.values[name]) for one in releases if one not in like and one.values.get(name, 0) > 0]
             for point in others:

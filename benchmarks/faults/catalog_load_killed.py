@@ -70,7 +70,7 @@ def main() -> None:
             )
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         kept &= fingerprint(database, name) == before
-    print(f"verdict: the promise was {'kept' if kept else 'BROKEN'}")
+    print(f"\nverdict: the promise was {'kept' if kept else 'BROKEN'}")
     sys.exit(0 if kept else 1)
 
 

@@ -94,7 +94,7 @@ def main() -> None:
             good, line = asyncio.run(round_of(port, asked.home, questions, how=how, clients=asked.clients))
             print(line, flush=True)
             kept &= good
-    print(f"verdict: the promise was {'kept' if kept else 'BROKEN'}")
+    print(f"\nverdict: the promise was {'kept' if kept else 'BROKEN'}")
     sys.exit(0 if kept else 1)
 
 

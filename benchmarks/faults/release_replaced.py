@@ -85,7 +85,7 @@ def main() -> None:
         seen, followed = asyncio.run(swap(port, home, asked.names, clients=asked.clients, times=asked.times))
     kept = set(seen) == set(asked.names) and followed == asked.times
     print(f"answers by release or fault: {dict(seen)}; {followed} of {asked.times} moves of the pointer were followed")
-    print(f"verdict: the promise was {'kept' if kept else 'BROKEN'}")
+    print(f"\nverdict: the promise was {'kept' if kept else 'BROKEN'}")
     sys.exit(0 if kept else 1)
 
 

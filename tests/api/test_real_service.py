@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from api_server import served
 from catalog_fixtures import reachable_folder
 from pydantic import SecretStr, TypeAdapter
 
+from api.backend import ReleaseBackend
 from api.main import create_app
 from api.schemas import KeywordList, MemberPage, SampleAnswer, SamplePage, TranscriptomesAnswer
 from atlas.answers import (
@@ -308,3 +310,18 @@ def test_killed_postmaster_is_503_at_worst_and_comes_back(real: httpx.Client, ow
         assert response.headers["retry-after"]
         assert time.monotonic() < until
     await_status(real, "ready")
+
+
+def test_nobody_imports_the_text_libraries_while_they_are_imported(
+    tiny_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done, warmed = threading.Event(), []
+    monkeypatch.setattr("api.backend.import_text_libraries", lambda: done.wait(0.3) or done.set())
+    monkeypatch.setattr("atlas.atlas.Atlas.warm", lambda self: warmed.append(done.is_set()))
+    monkeypatch.setattr("atlas.atlas.Atlas.finish", lambda self: None)
+    backend = ReleaseBackend(tiny_settings)
+    try:
+        backend.open("tiny").close()
+    finally:
+        backend.close()
+    assert warmed == [True]
