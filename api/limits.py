@@ -27,7 +27,7 @@ N_RUNNING = max(2, min(8, os.cpu_count() or 2))
 N_WAITING = 64
 """Questions that may wait behind those."""
 
-N_WIDE_WAITING = 16
+N_WIDE_WAITING = 32
 """Questions that look at every sample, or bring thousands of hits, that may wait: each costs what many others do."""
 
 LONGEST_WAIT_S = 20.0

@@ -27,6 +27,7 @@ from atlas.settings import Settings
 router = APIRouter(prefix="/map", tags=["map"])
 _LAYOUT = TypeAdapter(MapLayout)
 _SAMPLE = TypeAdapter(SampleAnswer)
+_ASKED = ("score", "percentile")
 _PACKED = frozenset({"cluster", "tissue", "date"})
 """Columns that gzip halves; positions and scores are noise to it."""
 _YEAR_S = 365 * 86_400
@@ -68,7 +69,7 @@ async def column(
     headers: dict[str, str] = {"Vary": "Accept, Accept-Encoding"}
     if lasting:
         tag = tag_of(request, request.state.origin, media=kind, packed=packed)
-        headers |= {"ETag": tag, "Cache-Control": _kept(query.key, private=name in ("score", "percentile"))}
+        headers |= {"ETag": tag, "Cache-Control": _kept(query.key, private=name in _ASKED)}
         if is_known(request, tag):
             return Response(status_code=304, headers=headers)
 
@@ -80,8 +81,11 @@ async def column(
             body, told["Content-Encoding"] = small, "gzip"
         return Response(body, headers=headers | told, media_type=kind)
 
-    async with gates.wide.admit():
-        return await gates.wide.run(make)
+    gate = (
+        gates.wide if name in _ASKED else gates.questions
+    )  # the others are made once: a room of people may open the map
+    async with gate.admit():
+        return await gate.run(make)
 
 
 @router.get("/rows/{row}", response_model=SampleAnswer, responses=responses(SAMPLE_ANSWER, 404))

@@ -125,3 +125,14 @@ def test_burst_of_uploads_is_503_with_retry_after_while_questions_go_on(settings
     assert statuses == [200] * 4 + [503] * 2
     assert_error(refused, 503, "overloaded")
     assert refused.headers["retry-after"] == "1"
+
+
+def test_a_full_line_of_wide_questions_does_not_keep_the_map_from_opening(settings: Settings) -> None:
+    app = create_app(settings, lambda _: FakeBackend())
+    with served(app) as url, httpx.Client(base_url=url, timeout=30) as http:
+        gates: Gates = app.state.gates
+        gates.wide.admitted = gates.wide.capacity
+        for name in ("position", "cluster"):
+            assert http.get(f"/v1/map/columns/{name}").status_code == 200
+        assert_error(http.get("/v1/map/columns/score", params={"q": "heart"}), 503, "overloaded")
+        assert http.get("/v1/search", params={"q": "heart"}).status_code == 200
