@@ -38,7 +38,7 @@ Sort = Literal[
 UnitName = Literal["counts", "tpm", "fpkm", "log2", "normalised"]
 GeneLabels = Annotated[list[Annotated[str, Field(max_length=200)]], Field(min_length=1, fail_fast=True)]
 Value = Annotated[FiniteFloat, Field(ge=-3.4e38, le=3.4e38)]  # the range of float32
-Coordinate = Annotated[FiniteFloat, Field(ge=-1e9, le=1e9)]
+Coordinate = Annotated[FiniteFloat, Field(ge=-1e9, le=1e9, strict=True)]  # no "1", no true
 Outline = Annotated[list[tuple[Coordinate, Coordinate]], Field(min_length=3, max_length=MAX_CORNERS, fail_fast=True)]
 Values = Annotated[list[Value], Field(fail_fast=True)]
 

@@ -80,13 +80,17 @@ class SampleTable:
         Raises
         ------
         NotFoundError
-            With the nearest accessions of the atlas in ``details['near_matches']``.
+            With the nearest accessions of the atlas in ``details['near_matches']``, or the series in ``details['series']``
+            if it names one.
         """
         wanted = valid_utf8(accession.strip())
         found = self.find(wanted)
-        if found is None:
-            raise _unknown(wanted, "is not a sample", among=(self._accessions,))
-        return found
+        if found is not None:
+            return found
+        series = self.find_series(wanted)
+        if series is not None:
+            raise _a_series(series, n_samples=self.series_sizes[series])
+        raise _unknown(wanted, "is not a sample", among=(self._accessions,))
 
     def find(self, accession: str) -> int | None:
         """Return the row of a sample, or ``None``; one that is spelled just so goes before one that differs in case."""
@@ -203,6 +207,13 @@ class SampleTable:
         order = np.argsort(self.cluster, kind="stable")
         counts = np.bincount(self.cluster) if len(self) else np.zeros(0, dtype=np.int64)
         return order, np.concatenate([[0], np.cumsum(counts)])
+
+
+def _a_series(series: str, *, n_samples: int) -> NotFoundError:
+    return NotFoundError(
+        f"{series!r} is a series of {n_samples:,} samples, not a sample. Ask for one of its samples, or for the series.",
+        details={"accession": series, "series": series, "near_matches": []},
+    )
 
 
 def _unknown(accession: str, verdict: str, *, among: Sequence[AccessionIndex]) -> NotFoundError:

@@ -17,7 +17,7 @@ _ACCESSION = re.compile(
     r"(GSM|GSE|SR[APRSX]|ER[APRSX]|DR[APRSX]|SAM[NED][A-Z]?|PRJ[NED][A-Z])\d+|E-[A-Z]{4}-\d+|TCGA-\w{2,4}(-\w+)*|MADE:.+",
     re.IGNORECASE,
 )
-_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
+_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?(?:nan|inf|infinity)", re.IGNORECASE)
 
 MAX_PARTS = 16
 """Most phrases and samples that one question may combine."""

@@ -22,6 +22,13 @@ def test_accession_is_found_as_spelled_before_another_case() -> None:
         table.row("GSM100")
 
 
+def test_a_series_asked_for_as_a_sample_is_called_a_series() -> None:
+    table = sample_table([{"sample_id": "GSM1", "series_ids": ["GSE1"]}, {"sample_id": "GSM2", "series_ids": ["GSE1"]}])
+    with pytest.raises(NotFoundError, match="'GSE1' is a series of 2 samples, not a sample") as raised:
+        table.row("gse1")
+    assert raised.value.details["series"] == "GSE1"
+
+
 def test_every_accession_of_many_is_found() -> None:
     names = [f"GSM{number}" for number in np.random.default_rng(0).permutation(3_000)]
     table = sample_table([{"sample_id": name} for name in names])

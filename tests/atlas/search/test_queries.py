@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from atlas.errors import InputError
-from atlas.search.queries import check_k, read_phrase
+from atlas.search.queries import check_k, read_part, read_phrase
 from atlas.settings import Settings
 
 SETTINGS = Settings()
@@ -44,3 +44,14 @@ def test_phrases_are_not_taken_for_accessions(raw: str) -> None:
 def test_k_out_of_bounds_is_refused(k: int) -> None:
     with pytest.raises(InputError, match="expected 1 to 10000"):
         check_k(k, SETTINGS)
+
+
+@pytest.mark.parametrize("weight", ["nan", "NaN", "inf", "-inf", "+Infinity", "1e999", "0", "-1", "11"])
+def test_weight_that_is_no_number_in_range_is_refused(weight: str) -> None:
+    with pytest.raises(InputError, match="more than 0 and at most 10"):
+        read_part(f"heart^{weight}")
+
+
+@pytest.mark.parametrize("raw", ["heart^nano", "10^6cells", "heart^"])
+def test_caret_without_a_weight_belongs_to_the_phrase(raw: str) -> None:
+    assert (read_part(raw).value, read_part(raw).weight) == (raw, 1.0)
