@@ -13,6 +13,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from api import media
 from api.errors import UnsupportedMediaError, problems_of
 from api.etags import Origin, is_known, tag_of
+from api.interpreting import CellDesk
 from api.limits import N_RUNNING, N_UPLOADS, N_WAITING, N_WIDE_WAITING, QUESTION_MAX_BYTES, Gate, read_body
 from api.protocols import Backend, OpenAtlas
 from api.serving import Serving
@@ -37,6 +38,7 @@ REPEATABLE = frozenset(
         "exclude_series",
         "plus",
         "minus",
+        "text",
     }
 )
 """Query parameters that may be given more than once."""
@@ -109,10 +111,16 @@ async def _settings(request: Request) -> Settings:
     return settings
 
 
+async def _cell_desk(request: Request) -> CellDesk:
+    desk: CellDesk = request.app.state.cells
+    return desk
+
+
 ServingDep = Annotated[Serving, Depends(_serving)]
 GatesDep = Annotated[Gates, Depends(_gates)]
 BackendDep = Annotated[Backend, Depends(_backend)]
 SettingsDep = Annotated[Settings, Depends(_settings)]
+CellDeskDep = Annotated[CellDesk, Depends(_cell_desk)]
 
 
 async def _leased(request: Request, serving: ServingDep, gates: GatesDep) -> AsyncIterator[OpenAtlas]:

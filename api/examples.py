@@ -6,7 +6,10 @@ The accessions and numbers are invented.
 from __future__ import annotations
 
 from api.schemas import (
+    CellAnswer,
+    CellsAnswer,
     ClusterPage,
+    GeneEffectAnswer,
     KeywordList,
     LabelEditAnswer,
     LabelEditList,
@@ -148,6 +151,22 @@ EXPLANATION = HitExplanation(
 SAMPLE_ANSWER = SampleAnswer(release=_RELEASE, sample=_SAMPLE)
 NEIGHBORS = NeighborsResult(
     release=_RELEASE, query="GSM1234568", hits=(_HIT,), series=(_SERIES,), n_candidates=1_521, keywords=(_KEYWORD,)
+)
+CELLS = CellsAnswer(
+    interpreter="5f0c" * 16,
+    organism="human",
+    labels=("alpha", "beta"),
+    cells=(
+        CellAnswer(
+            cell="sample_1",
+            label="beta",
+            probabilities={"alpha": 0.03, "beta": 0.97},
+            texts={"pancreatic beta cell": 0.91, "neuron": 0.09},
+            explained="beta",
+            genes=(GeneEffectAnswer("ENSG00000254647", "INS", 1, 1.84),),
+        ),
+    ),
+    notes=(),
 )
 TRANSCRIPTOMES = TranscriptomesAnswer(
     release=_RELEASE,

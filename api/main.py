@@ -5,6 +5,7 @@ Served as ``uvicorn.Server(uvicorn.Config(create_app(settings), **SERVER_OPTIONS
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,11 +16,13 @@ from fastapi import APIRouter, Depends, FastAPI
 from api.backend import ReleaseBackend
 from api.deps import Gates, refuse_repeated
 from api.errors import register_handlers
+from api.interpreting import CellDesk
 from api.metrics import Metrics, count_jobs
 from api.middleware import RequestFrame
 from api.openapi import describe, operation_id
 from api.protocols import Backend
 from api.routes import (
+    cells,
     clusters,
     columns,
     health,
@@ -59,7 +62,8 @@ SERVER_OPTIONS: dict[str, Any] = {
 """What ``uvicorn.Config`` is to be given beside the application, host and port."""
 
 _ROUTERS = (
-    search, samples, series, transcriptomes, clusters, labels, scans, jobs, texts, map, columns, selections, releases, health,
+    search, samples, series, transcriptomes, cells, clusters, labels, scans, jobs, texts, map, columns, selections, releases,
+    health,
 )  # fmt: skip
 
 
@@ -100,6 +104,8 @@ def create_app(settings: Settings | None = None, atlas_factory: Callable[[Settin
     )
     app.state.settings = used
     app.state.metrics = Metrics()
+    folder = None if used.interpreter is None else used.interpreter.expanduser().absolute()
+    app.state.cells = CellDesk(folder, threads=max(1, used.threads or os.cpu_count() or 1))
     v1 = APIRouter(prefix="/v1", dependencies=[Depends(refuse_repeated)])
     for module in _ROUTERS:
         v1.include_router(module.router)

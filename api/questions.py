@@ -172,6 +172,19 @@ class TranscriptomesQuery(FilterQuery):
     exclude_series: FilterValues = Field([], description="Series whose samples are left out; repeatable.")
 
 
+class CellsQuery(BaseModel):
+    """Parameters of ``POST /v1/cells/interpret``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    label: str | None = Field(
+        None, min_length=1, max_length=500, description="Label to explain; default: the likeliest."
+    )
+    genes: int = Field(10, ge=0, le=1_000, description="Most genes told of a cell; 0: nothing is explained.")
+    text: PartTexts = Field([], description="A label in words, learned or not, to be scored too; repeatable.")
+    organism: Literal["human", "mouse"] | None = Field(None, description="Default: whose genes the names are.")
+
+
 class PageQuery(PinnedQuery):
     """Parameters of a list in pages."""
 

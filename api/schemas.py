@@ -69,6 +69,39 @@ class TranscriptomesAnswer:
 
 
 @dataclass(frozen=True)
+class GeneEffectAnswer:
+    """What one gene did: ``effect`` is the log-probability of the explained label less that without the gene."""
+
+    ensembl_id: str
+    symbol: str
+    rank: int
+    effect: float
+
+
+@dataclass(frozen=True)
+class CellAnswer:
+    """One cell: ``label`` is ``null`` where no gene of it can be read; ``explained`` names the label that ``genes`` moved."""
+
+    cell: str
+    label: str | None
+    probabilities: dict[str, float]
+    texts: dict[str, float]
+    explained: str | None
+    genes: tuple[GeneEffectAnswer, ...]
+
+
+@dataclass(frozen=True)
+class CellsAnswer:
+    """One answer a cell of the upload, in its order, by the interpreter of this hash; of no release."""
+
+    interpreter: str
+    organism: str
+    labels: tuple[str, ...]
+    cells: tuple[CellAnswer, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class ClusterPage:
     """Clusters of the named release, largest first; ``next_cursor`` is ``null`` on the last page."""
 

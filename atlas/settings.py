@@ -55,6 +55,10 @@ class Settings(BaseSettings):
     api_url: str | None = Field(None, description="Where the pages find the API; default: api_host and api_port.")
     public_api_url: str | None = Field(None, description="Where browsers find the API; default: as the pages find it.")
 
+    interpreter: Path | None = Field(
+        None, description="Folder of the interpreter that answers POST /v1/cells/interpret; empty: none does."
+    )
+
     admin_token: SecretStr | None = Field(
         None,
         min_length=16,

@@ -18,6 +18,7 @@ from cli import (
     doctor,
     evaluate,
     export,
+    interpreter,
     label,
     model,
     release,
@@ -40,6 +41,7 @@ for room in (build, ask, browse, scan, export, serving, work, workspace, label, 
     app.registered_commands += room.app.registered_commands
 app.add_typer(release.app, name="release", help="List, choose, verify or remove releases.")
 app.add_typer(evaluate.app, name="evaluate", help="Measure a model on labelled data.")
+app.add_typer(interpreter.app, name="interpreter", help="Let a frozen language model read cells.")
 app.add_typer(model.app, name="model", help="Work on model folders.")
 app.add_typer(workspace.jobs, name="jobs", help="List or cancel jobs.")
 app.add_typer(vocabulary.app, name="vocabulary", help="List, add or fetch vocabularies.")

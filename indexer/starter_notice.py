@@ -35,7 +35,9 @@ libraries' gene lists are not included. Gene ids are Ensembl's, orthologs those 
 gene's non-zero median of Geneformer (Apache-2.0). Where labels of cell types are paraphrased, the synonyms are those of the
 Cell Ontology (CC BY 4.0). Whoever uses the model minds what the libraries' licences ask for (NonCommercial, ShareAlike).
 """
-_TEXT_VECTORS = """text_vectors/: names of terms of the packaged vocabularies, embedded by this project with all-MiniLM-L6-v2.
+_TEXT_VECTORS = """gene_texts/: NCBI's names and summaries of genes (public domain), embedded by us with all-MiniLM-L6-v2.
+
+text_vectors/: names of terms of the packaged vocabularies, embedded by this project with all-MiniLM-L6-v2.
 """
 OF_SAMPLES = "samples"
 """Library of a model's memory whose sets are samples of its corpora that share a stated material, tissue or disease."""

@@ -14,6 +14,8 @@ from atlas.client.client import Client
 from atlas.client.connection import AtlasHTTPError
 from atlas.client.maps import ColumnBytes, MapColumn, MapLayoutAnswer, NearCluster, SelectedShare, SelectionAnswer
 from atlas.client.records import (
+    CellAnswer,
+    CellsAnswer,
     ClusterAnswer,
     ClusterSummary,
     Coverage,
@@ -23,6 +25,7 @@ from atlas.client.records import (
     FacetValue,
     Filters,
     GeneContribution,
+    GeneEffect,
     Hit,
     Job,
     Keyword,
@@ -68,6 +71,8 @@ from atlas.client.scan_records import (
 __all__ = [
     "AtlasHTTPError",
     "Client",
+    "CellAnswer",
+    "CellsAnswer",
     "ClusterAnswer",
     "ClusterSummary",
     "ColumnBytes",
@@ -78,6 +83,7 @@ __all__ = [
     "FacetsAnswer",
     "Filters",
     "GeneContribution",
+    "GeneEffect",
     "Hit",
     "Job",
     "Keyword",

@@ -11,6 +11,7 @@ from atlas.client.connection import AtlasHTTPError, given, segment
 from atlas.client.frames import frame as _frame
 from atlas.client.maps import MapQuestions
 from atlas.client.records import (
+    CellsAnswer,
     ClusterAnswer,
     ClusterSummary,
     EmbeddingAnswer,
@@ -51,6 +52,9 @@ if TYPE_CHECKING:
 CSV = "text/csv"
 PARQUET = "application/vnd.apache.parquet"
 ARROW = "application/vnd.apache.arrow.stream"
+
+Table = Mapping[str, float] | Mapping[str, Mapping[str, float]] | str | Path
+"""Expression: gene -> value of one sample; sample -> gene -> value; or the path of a CSV, TSV or h5ad file."""
 
 _OVER = frozenset({"done", "failed", "cancelled", "expired"})
 
@@ -186,7 +190,7 @@ class Client(MapQuestions):
 
     def transcriptome_neighbors(
         self,
-        expression: Mapping[str, float] | Mapping[str, Mapping[str, float]] | str | Path,
+        expression: Table,
         *,
         unit: Unit | None = None,
         k: int = 20,
@@ -211,16 +215,51 @@ class Client(MapQuestions):
         content
             Bytes of the file, if it is not on disk; of ``expression`` only the name is then used.
         """
-        path = "/v1/transcriptomes/neighbors"
         query = given({"k": k, "exclude_series": exclude_series, "release": release, **filters})
+        answer = self._send_table("/v1/transcriptomes/neighbors", query, expression, unit=unit, content=content)
+        return cast("TranscriptomesAnswer", answer)
+
+    def interpret_cells(
+        self,
+        expression: Table,
+        *,
+        unit: Unit | None = None,
+        label: str | None = None,
+        genes: int = 10,
+        text: Sequence[str] = (),
+        organism: str | None = None,
+        content: bytes | None = None,
+    ) -> CellsAnswer:
+        """Return the type of each cell of a table by the service's interpreter, and the genes that moved the answer.
+
+        Parameters
+        ----------
+        expression, unit, content
+            As for :meth:`transcriptome_neighbors`; a column a cell.
+        label
+            Label to explain; ``None``: the likeliest of each cell.
+        genes
+            Most genes told of a cell; 0: nothing is explained.
+        text
+            Labels in words, learned or not, to be scored too.
+        organism
+            ``human`` or ``mouse``; ``None``: whose genes the names are.
+        """
+        query = given({"label": label, "genes": genes, "text": text, "organism": organism})
+        return cast(
+            "CellsAnswer", self._send_table("/v1/cells/interpret", query, expression, unit=unit, content=content)
+        )
+
+    def _send_table(
+        self, path: str, query: dict[str, Any], expression: Table, *, unit: str | None, content: bytes | None
+    ) -> object:
+        """Send a table, as JSON or as a file."""
         if isinstance(expression, Mapping):
-            body = given({**_table(expression), "unit": unit})
-            return cast("TranscriptomesAnswer", self._ask("POST", path, params=query, json=body))
+            return self._ask("POST", path, params=query, json=given({**_table(expression), "unit": unit}))
         name = Path(expression)
         sent = name.read_bytes() if content is None else content
         files = {"file": (name.name, sent, "application/octet-stream")}
-        answer = self._ask("POST", path, params=query, files=files, data=given({"unit": unit}))
-        return cast("TranscriptomesAnswer", answer)
+        return self._ask("POST", path, params=query, files=files, data=given({"unit": unit}))
 
     def series(self, accession: str, *, release: str | None = None) -> SeriesAnswer:
         """Return a series with its samples."""

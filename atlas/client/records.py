@@ -353,6 +353,36 @@ class TranscriptomesAnswer(TypedDict):
     results: list[NeighborsAnswer]
 
 
+class GeneEffect(TypedDict):
+    """What one gene did: log-probability of the explained label less that without the gene."""
+
+    ensembl_id: str
+    symbol: str
+    rank: int
+    effect: float
+
+
+class CellAnswer(TypedDict):
+    """One cell; ``label`` is ``None`` where no gene of it can be read."""
+
+    cell: str
+    label: str | None
+    probabilities: dict[str, float]
+    texts: dict[str, float]
+    explained: str | None
+    genes: list[GeneEffect]
+
+
+class CellsAnswer(TypedDict):
+    """One answer a cell of the upload, in its order, by the interpreter of this hash."""
+
+    interpreter: str
+    organism: str
+    labels: list[str]
+    cells: list[CellAnswer]
+    notes: list[str]
+
+
 class LabelEditAnswer(TypedDict):
     """A cluster after its label was edited; ``edit`` is ``None`` once the machine's label is back."""
 

@@ -77,18 +77,23 @@ class ModelParts:
     @cached_property
     def gene_map(self) -> GeneMap:
         """Identity of the genes."""
-        columns = {name: self.genes[name].to_pylist() for name in ("ensembl_id", "symbol", "organism", "synonyms")}
-        return GeneMap(
-            ensembl_ids=tuple(columns["ensembl_id"]),
-            symbols=tuple(columns["symbol"]),
-            organisms=tuple(columns["organism"]),
-            synonyms=tuple(tuple(names or ()) for names in columns["synonyms"]),
-        )
+        return gene_map_of(self.genes)
 
     def with_statistics(self, statistics: GeneStatistics, record: StatisticsRecord) -> ModelParts:
         """Return the same model with other gene statistics."""
         config = self.config.model_copy(update={"statistics": record})
         return replace(self, config=config, tensors={**self.tensors, **statistics.tensors()})
+
+
+def gene_map_of(genes: pa.Table) -> GeneMap:
+    """Return the identity of genes of ``GENES_SCHEMA``."""
+    columns = {name: genes[name].to_pylist() for name in ("ensembl_id", "symbol", "organism", "synonyms")}
+    return GeneMap(
+        ensembl_ids=tuple(columns["ensembl_id"]),
+        symbols=tuple(columns["symbol"]),
+        organisms=tuple(columns["organism"]),
+        synonyms=tuple(tuple(names or ()) for names in columns["synonyms"]),
+    )
 
 
 def model_files(folder: Path) -> tuple[str, ...]:
@@ -189,7 +194,7 @@ def read_model(folder: Path) -> ModelParts:
     """
     config = read_config(folder / "config.json")
     check_libraries(config.libraries, folder=folder)
-    genes = _read_genes(folder / "genes.parquet")
+    genes = read_genes(folder / "genes.parquet")
     if config.vocabulary is not None and gene_vocabulary(genes) != config.vocabulary:
         raise ArtifactError(
             f"{folder / 'genes.parquet'} holds other genes, or in another order, than the model was made for "
@@ -229,7 +234,14 @@ def _read_table(path: Path, schema: pa.Schema) -> pa.Table:
         raise ArtifactError(f"{path} has a column of another type: {error}. Restore it.", kind="corrupt") from error
 
 
-def _read_genes(path: Path) -> pa.Table:
+def read_genes(path: Path) -> pa.Table:
+    """Read and check ``genes.parquet``.
+
+    Raises
+    ------
+    ArtifactError
+        If it is missing, damaged, or names a gene twice.
+    """
     genes = _read_table(path, GENES_SCHEMA)
     keys = list(zip(genes["organism"].to_pylist(), genes["ensembl_id"].to_pylist(), strict=True))
     if len(set(keys)) != len(keys):

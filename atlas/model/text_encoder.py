@@ -194,7 +194,7 @@ def load_encoder(folder: Path, *, threads: int | None = None) -> tuple[Any, Any,
         As :class:`EncoderTower`.
     """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # its threads warn when a server forks
-    _expect_files(folder)
+    expect_files(folder)
     from pickle import UnpicklingError  # what torch's loader of plain tensors raises; nothing is unpickled here
 
     import torch
@@ -257,7 +257,7 @@ def _files(folder: Path) -> list[Path]:
     return sorted({folder / "config.json", *weights, *tokenizer})
 
 
-def _expect_files(folder: Path) -> None:
+def expect_files(folder: Path) -> None:
     """Name what a folder lacks before a library says so in its own words."""
     found = _files(folder)
     lacks = {

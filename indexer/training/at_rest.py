@@ -69,7 +69,7 @@ def _text_at_rest(model: TwoTowers, *, preset: Preset, out: Path) -> tuple[TextC
     source = None if spec.tower == "minilm" else Source(path=_absolute(spec.source or ""), revision=spec.revision)
     fingerprint = module.fingerprint
     if module.adapted:
-        adapter, tensors = _deltas(module.encoder)
+        adapter, tensors = low_rank_changes(module.encoder)
     elif not module.locked:
         folder = out / TEXT_FOLDER
         with quiet_transformers():
@@ -98,7 +98,7 @@ def _text_at_rest(model: TwoTowers, *, preset: Preset, out: Path) -> tuple[TextC
     return config, tensors
 
 
-def _deltas(encoder: Any) -> tuple[LoraRecord, dict[str, np.ndarray]]:
+def low_rank_changes(encoder: Any) -> tuple[LoraRecord, dict[str, np.ndarray]]:
     """Take the low-rank matrices out of a peft model."""
     tensors: dict[str, np.ndarray] = {}
     modules, rank, alpha = [], 0, 0.0

@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -19,6 +19,8 @@ from indexer.training.closed_form_spec import ClosedFormSpec
 from indexer.training.retrieval import METRICS
 
 _SCHEMA_VERSION: Literal[1] = 1
+_FOLDER = "indexer.training"
+Told = TypeVar("Told", bound=BaseModel)
 
 
 class _Strict(BaseModel):
@@ -183,8 +185,13 @@ class Preset(_Strict):
 
 def preset_names() -> list[str]:
     """Return the names of the presets that come with the program."""
-    folder = files("indexer.training").joinpath("presets")
-    return sorted(path.name.removesuffix(".json") for path in folder.iterdir() if path.name.endswith(".json"))
+    return packaged_names(_FOLDER)
+
+
+def packaged_names(folder: str) -> list[str]:
+    """Return the names of the presets below a package of ours."""
+    found = files(folder).joinpath("presets")
+    return sorted(path.name.removesuffix(".json") for path in found.iterdir() if path.name.endswith(".json"))
 
 
 def load_preset(name: str, *, changes: Sequence[str] = ()) -> Preset:
@@ -202,20 +209,27 @@ def load_preset(name: str, *, changes: Sequence[str] = ()) -> Preset:
     ConfigError
         If there is no such preset, it is no preset, or a change names no field or gives an impossible value.
     """
-    raw = _read(name)
+    return read_preset(name, Preset, folder=_FOLDER, changes=changes)
+
+
+def read_preset(name: str, schema: type[Told], *, folder: str, changes: Sequence[str] = ()) -> Told:
+    """Read a preset of any schema; see :func:`load_preset`. ``folder`` is the package that its kind lies in."""
+    raw = _read(name, folder=folder)
     for change in changes:
         _apply(raw, change)
     try:
-        return Preset.model_validate(raw)
+        return schema.model_validate(raw)
     except ValidationError as error:
-        problems = "; ".join(_problem(one["loc"], one["type"], one["msg"]) for one in error.errors(include_url=False))
+        problems = "; ".join(
+            _problem(one["loc"], one["type"], one["msg"], schema=schema) for one in error.errors(include_url=False)
+        )
         raise ConfigError(f"The preset {name} cannot be used: {problems}.") from error
 
 
-def _problem(place: tuple[int | str, ...], kind: str, message: str) -> str:
+def _problem(place: tuple[int | str, ...], kind: str, message: str, *, schema: type[BaseModel]) -> str:
     """Return what is wrong at a place of a preset; of a field that there is not, those that there are."""
     if kind == "extra_forbidden":
-        section: type[BaseModel] | None = Preset
+        section: type[BaseModel] | None = schema
         for name in place[:-1]:
             field = None if section is None else section.model_fields.get(str(name))
             section = None if field is None else _section(field.annotation)
@@ -232,17 +246,17 @@ def _section(annotation: Any) -> type[BaseModel] | None:
     return None
 
 
-def _read(name: str) -> dict[str, Any]:
-    packaged = files("indexer.training").joinpath("presets", f"{name}.json")
+def _read(name: str, *, folder: str) -> dict[str, Any]:
+    packaged, names = files(folder).joinpath("presets", f"{name}.json"), packaged_names(folder)
     try:
-        if name in preset_names():
+        if name in names:
             text = packaged.read_text(encoding="utf-8")
         elif name.endswith(".json"):
             text = Path(name).read_text(encoding="utf-8")
         else:
             raise ConfigError(
-                f"There is no preset {name!r}; expected one of {', '.join(preset_names())}, or the path of a .json file.",
-                details={"seen": name, "expected": preset_names()},
+                f"There is no preset {name!r}; expected one of {', '.join(names)}, or the path of a .json file.",
+                details={"seen": name, "expected": names},
             )
         raw = json.loads(text)
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:

@@ -201,7 +201,7 @@ def _text(spec: TextSpec, *, unlocked: bool) -> TextModule:
         adapter = LoraSpec()  # its files are pinned by their sums: it can only change by what lies beside them
         logger.info("the packaged text tower learns by low-rank adapters of rank %d", adapter.rank)
     return TextModule(
-        _adapted(encoder, adapter) if unlocked and adapter else encoder,
+        with_adapter(encoder, adapter) if unlocked and adapter else encoder,
         tokenizer,
         pooling=spec.pooling,
         max_tokens=max_tokens,
@@ -211,8 +211,14 @@ def _text(spec: TextSpec, *, unlocked: bool) -> TextModule:
     )
 
 
-def _adapted(encoder: Any, spec: LoraSpec) -> nn.Module:
-    """Put low-rank adapters beside the linear layers whose names end as ``targets`` say."""
+def with_adapter(encoder: Any, spec: LoraSpec) -> nn.Module:
+    """Put low-rank adapters beside the linear layers whose names end as ``targets`` say.
+
+    Raises
+    ------
+    ConfigError
+        If no layer is called so.
+    """
     from peft import LoraConfig, get_peft_model
 
     if not any(name.endswith(spec.targets) for name, part in encoder.named_modules() if isinstance(part, nn.Linear)):

@@ -170,6 +170,7 @@ def test_openapi_has_stable_operation_ids_and_the_limits_in_force(http: httpx.Cl
         "samples-explanation",
         "series-get",
         "transcriptomes-neighbors",
+        "cells-interpret",
         "clusters-list",
         "clusters-get",
         "clusters-samples",
@@ -224,7 +225,7 @@ def test_openapi_references_all_resolve(http: httpx.Client) -> None:
 
 def test_examples_are_valid_answers() -> None:
     shown = [value for name, value in vars(examples).items() if name.isupper() and not name.startswith("_")]
-    assert len(shown) == 29
+    assert len(shown) == 30
     for value in shown:
         adapter = TypeAdapter(type(value))
         assert adapter.validate_json(adapter.dump_json(value)) == value

@@ -1,0 +1,1 @@
+"""A frozen language model reads a cell whose genes are described in words (scInterpreter, scReader)."""

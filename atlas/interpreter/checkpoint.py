@@ -1,0 +1,137 @@
+"""An interpreter on disk: configuration, genes, and what learned; the reader's own weights lie elsewhere.
+
+The tensors are the vectors of genes and everything that learned. Files are one unit and are replaced as one; names, types,
+shapes and numbers are checked on reading, so that a network is never half another's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from atlas.errors import ArtifactError, ResourceError
+from atlas.interpreter.config import InterpreterConfig, config_json, read_config
+from atlas.interpreter.gene_vectors import GeneVectors
+from atlas.model.checkpoint import GENES_SCHEMA, gene_vocabulary, read_genes
+from atlas.model.libraries import check_libraries, installed_libraries
+
+FILES = ("config.json", "genes.parquet", "interpreter.safetensors")
+_GENE_TENSORS = frozenset({"gene_codes", "gene_scales", "gene_rows"})
+
+
+@dataclass(frozen=True)
+class InterpreterParts:
+    """The content of an interpreter's folder.
+
+    Attributes
+    ----------
+    config
+        What the tensors mean.
+    vectors
+        Of the genes it reads.
+    learned
+        Name -> float32 tensor: ``projection.*``, ``class_token``, ``head.*``, ``domain.*``, ``strength.*``, and
+        ``adapter.<module>.a`` and ``.b`` of a reader that changed.
+    """
+
+    config: InterpreterConfig
+    vectors: GeneVectors
+    learned: Mapping[str, np.ndarray] = field(repr=False)
+
+
+def interpreter_hash(folder: Path) -> str:
+    """Return the sha256 over names and sums of the files.
+
+    Raises
+    ------
+    ArtifactError
+        If one is missing.
+    """
+    digest = hashlib.sha256()
+    for name in FILES:
+        try:
+            with (folder / name).open("rb") as stream:
+                digest.update(f"{name} {hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
+        except FileNotFoundError as error:
+            raise ArtifactError(
+                f"The interpreter in {folder} is incomplete: {name} is missing. Give a complete folder.", kind="missing"
+            ) from error
+    return digest.hexdigest()
+
+
+def write_interpreter(folder: Path, parts: InterpreterParts) -> None:
+    """Write the files, the configuration last; equal parts and libraries give equal bytes.
+
+    Raises
+    ------
+    ResourceError
+        If the disk is full or may not be written; what was there stays.
+    """
+    from safetensors.numpy import save
+
+    tensors = {**parts.vectors.tensors(), **{name: tensor.astype(np.float32) for name, tensor in parts.learned.items()}}
+    facts = {"vocabulary": gene_vocabulary(parts.vectors.genes), "libraries": installed_libraries()}
+    sink = pa.BufferOutputStream()
+    pq.write_table(parts.vectors.genes.cast(GENES_SCHEMA), sink, compression="zstd")
+    contents = {
+        "interpreter.safetensors": save({name: np.ascontiguousarray(one) for name, one in tensors.items()}),
+        "genes.parquet": bytes(sink.getvalue().to_pybytes()),
+        "config.json": config_json(parts.config.model_copy(update=facts)).encode(),
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in contents.items():
+            (folder / f"{name}.tmp").write_bytes(content)
+        for name in contents:
+            os.replace(folder / f"{name}.tmp", folder / name)
+    except OSError as error:
+        with suppress(OSError):
+            for name in contents:
+                (folder / f"{name}.tmp").unlink(missing_ok=True)
+        raise ResourceError(
+            f"The interpreter cannot be written into {folder}: {error.strerror or error}. Make room, or choose a folder that "
+            "may be written.",
+            details={"path": str(folder)},
+        ) from error
+
+
+def read_interpreter(folder: Path) -> InterpreterParts:
+    """Read an interpreter's folder; that its tensors fit the network is checked when they are loaded into it.
+
+    Raises
+    ------
+    ArtifactError
+        ``missing``, ``incompatible`` or ``corrupt``.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    config = read_config(folder / "config.json")
+    check_libraries(config.libraries, folder=folder)
+    genes = read_genes(folder / "genes.parquet")
+    if gene_vocabulary(genes) != config.vocabulary:
+        raise ArtifactError(
+            f"{folder / 'genes.parquet'} holds other genes than the interpreter was made for. Restore the folder.",
+            kind="corrupt",
+        )
+    path = folder / "interpreter.safetensors"
+    try:
+        tensors = dict(load_file(path))
+    except FileNotFoundError as error:
+        raise ArtifactError(f"{path} is missing. Give a complete folder.", kind="missing") from error
+    except (SafetensorError, KeyError) as error:
+        raise ArtifactError(f"{path} is not a readable tensor file: {error}. Restore it.", kind="corrupt") from error
+    vectors = GeneVectors.from_tensors(tensors, genes=genes, record=config.vectors, path=path)
+    learned = {name: tensor for name, tensor in tensors.items() if name not in _GENE_TENSORS}
+    for name, tensor in learned.items():
+        if tensor.dtype != np.float32 or not np.isfinite(tensor).all():
+            raise ArtifactError(f"{path}: {name} holds what is no float32 number. Restore the folder.", kind="corrupt")
+    return InterpreterParts(config, vectors, learned)

@@ -1,0 +1,330 @@
+"""A trained interpreter: which type each cell is, how sure, and where it lies among the others.
+
+In: a folder written by ``geo-atlas interpreter train`` and cells. Out: labels, probabilities, the class token's state (the
+papers' cell embedding), and the fit of labels it never learned. A cell's answer depends on that cell alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from atlas.cells.rows import open_rows
+from atlas.cells.scoring import Reading, softmax
+from atlas.errors import ArtifactError, InputError, ResourceError
+from atlas.expression.units import Unit
+from atlas.interpreter.answers import Answers
+from atlas.interpreter.cell_genes import CellGenes, GeneReader, explain_unread
+from atlas.interpreter.checkpoint import InterpreterParts, interpreter_hash, read_interpreter
+from atlas.interpreter.config import DomainModel, InterpreterConfig
+from atlas.interpreter.network import Cells, Network
+from atlas.interpreter.reader import Reader, load_reader
+from atlas.model.encoding import merge_adapter
+from atlas.model.joint import JointModel
+from atlas.model.tensors import ADAPTER_PREFIX
+from atlas.resources import resource_path
+
+CELLS_AT_ONCE = 64
+
+
+@dataclass(frozen=True)
+class Interpretation:
+    """What an interpreter says of some cells.
+
+    Attributes
+    ----------
+    row_ids
+        One a cell, in the order of the source.
+    labels
+        One a column of ``probabilities``.
+    probabilities
+        ``(n, n_labels)`` float32, rows add up to 1; NaN for a cell of which nothing can be read.
+    states
+        ``(n, width)`` float32, the class token's state: the cell's embedding; NaN likewise.
+    notes
+        What a person should know, in sentences.
+    """
+
+    row_ids: tuple[str, ...]
+    labels: tuple[str, ...]
+    probabilities: np.ndarray
+    states: np.ndarray
+    notes: tuple[str, ...]
+
+    @property
+    def best(self) -> tuple[str | None, ...]:
+        """The likeliest label of each cell, the first of equal ones; ``None`` for a cell of which nothing can be read."""
+        known = ~np.isnan(self.probabilities[:, 0])
+        places = np.argmax(np.where(known[:, None], self.probabilities, 0.0), axis=1)
+        return tuple(self.labels[place] if ok else None for place, ok in zip(places, known, strict=True))
+
+
+class Interpreter:
+    """A network in evaluation mode with the reader and the domain model it was trained with.
+
+    Parameters
+    ----------
+    parts
+        Content of the folder.
+    reader
+        The language model the configuration names.
+    domain
+        The joint model it names, or ``None``.
+    digest
+        See :func:`atlas.interpreter.checkpoint.interpreter_hash`; empty for one in memory.
+    """
+
+    def __init__(self, parts: InterpreterParts, *, reader: Reader, domain: JointModel | None, digest: str = "") -> None:
+        config = parts.config
+        if reader.width != config.reader.width:
+            raise ArtifactError(
+                f"Tokens of the reader have {reader.width:,} numbers; the interpreter was trained on {config.reader.width:,}. "
+                "Give the language model it was trained with.",
+                kind="incompatible",
+                details={"seen": reader.width, "expected": config.reader.width},
+            )
+        if config.reader.adapter is not None:
+            merge_adapter(reader.backbone, config.reader.adapter, parts.learned)
+        self.config: InterpreterConfig = config
+        self.hash = digest
+        self.vectors = parts.vectors
+        self.network = _network(parts, reader)
+        self.genes = GeneReader(
+            parts.vectors.gene_map, parts.vectors.has_vector, config.genes, domain,
+            token=config.domain is not None and config.domain.token,
+        )  # fmt: skip
+
+    @classmethod
+    def load(cls, folder: Path, *, device: str | None = None, threads: int | None = None) -> Interpreter:
+        """Read a folder, its reader and its domain model.
+
+        Parameters
+        ----------
+        device
+            ``cpu`` or ``cuda``; ``None``: the processor.
+        threads
+            Torch threads; ``None`` leaves torch's own choice.
+
+        Raises
+        ------
+        ArtifactError
+            If a file is missing or damaged, or reader or joint model are not those it was trained with.
+        UpstreamError
+            If the reader has to come from the hub, which cannot be reached.
+        """
+        parts = read_interpreter(folder)
+        told = parts.config.reader
+        reader = load_reader(
+            told.source, precision=told.precision, quantised=told.quantised, device=device, threads=threads
+        )
+        if reader.fingerprint != told.fingerprint:
+            raise ArtifactError(
+                f"The language model {'MiniLM' if told.source is None else told.source.path} is not the one "
+                f"the interpreter in {folder} was trained with: fingerprint {reader.fingerprint[:12]}, expected "
+                f"{told.fingerprint[:12]}. Give the same weights.",
+                kind="incompatible",
+                details={"seen": reader.fingerprint, "expected": told.fingerprint},
+            )
+        made = cls(parts, reader=reader, domain=load_domain(parts.config.domain), digest=interpreter_hash(folder))
+        if device is not None:
+            made.network.to(device)
+        return made
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels it learned."""
+        return self.config.labels
+
+    def predict(
+        self, data: object, *, layer: str | None = None, unit: Unit | None = None, organism: str | None = None
+    ) -> Interpretation:
+        """Say of every row of a file or object which type it is.
+
+        Parameters
+        ----------
+        data, layer, unit
+            See :func:`atlas.cells.rows.open_rows`.
+        organism
+            ``human`` or ``mouse``; ``None``: the one whose genes the names are.
+
+        Raises
+        ------
+        InputError, NotFoundError
+            If the source cannot be read, or none of its genes is known.
+        """
+        cells, reading = self.read(data, layer=layer, unit=unit, organism=organism)
+        return self.interpret(cells, notes=reading.notes)
+
+    def read(
+        self, data: object, *, layer: str | None = None, unit: Unit | None = None, organism: str | None = None
+    ) -> tuple[CellGenes, Reading]:
+        """Return what is read of every row, and how the source was understood; see :meth:`predict`."""
+        with open_rows(data, layer=layer, unit=unit) as rows:
+            return self.genes.read(rows, organism=organism)
+
+    def interpret(self, cells: CellGenes, *, notes: Sequence[str] = ()) -> Interpretation:
+        """Say of every cell which type it is.
+
+        Raises
+        ------
+        InputError
+            If of no cell anything can be read.
+        ResourceError
+            If memory does not suffice.
+        """
+        logits = np.full((len(cells), len(self.labels)), np.nan, np.float32)
+        states = np.full((len(cells), self.config.reader.width), np.nan, np.float32)
+        with torch.inference_mode(), memory_told():
+            for rows, batch in self._batches(cells):
+                found, state = self.network(batch)
+                logits[rows], states[rows] = found.cpu().numpy(), state.cpu().numpy()
+        said = [*notes, *([explained] if (explained := explain_unread(cells)) else [])]
+        return Interpretation(cells.row_ids, self.labels, softmax(logits, logit_scale=1.0), states, tuple(said))
+
+    def ask(self, cells: CellGenes, texts: Sequence[str]) -> np.ndarray:
+        """Return how well each text fits each cell, ``(n, n_texts)`` float32 shares; NaN for a cell of which nothing can be read.
+
+        Parameters
+        ----------
+        texts
+            Labels in words, learned or not.
+
+        Raises
+        ------
+        InputError
+            If the interpreter did not learn with answers, a text is empty or too long.
+        """
+        if not self.config.network.answers:
+            raise InputError(
+                "This interpreter learned its labels alone, so that other texts cannot be asked for. Train one with answers "
+                "(training.answers above 0, as the preset starter has)."
+            )
+        fit = np.full((len(cells), len(texts)), np.nan, np.float32)
+        with torch.inference_mode(), memory_told():
+            answers = Answers(self.network, texts)
+            for rows, batch in self._batches(cells):
+                fit[rows] = answers.scores(batch).cpu().numpy()
+        return softmax(fit, logit_scale=1.0)
+
+    def _batches(self, cells: CellGenes) -> Iterator[tuple[np.ndarray, Cells]]:
+        """Yield rows and batches of the cells of which something can be read."""
+        known = np.flatnonzero(cells.has_genes)
+        if not known.size:
+            raise InputError(f"{explain_unread(cells)} Give cells with counts of genes that have a description.")
+        device = self.network.class_token.device
+        for start in range(0, len(known), CELLS_AT_ONCE):
+            rows = known[start : start + CELLS_AT_ONCE]
+            yield rows, batch_of(cells, rows, device=device)
+
+
+def batch_of(cells: CellGenes, rows: np.ndarray, *, device: Any = None) -> Cells:
+    """Return some cells as tensors."""
+    domain = None if cells.domain is None else torch.from_numpy(cells.domain[rows]).to(device)
+    return Cells(
+        torch.from_numpy(cells.genes[rows].astype(np.int64)).to(device),
+        torch.from_numpy(cells.strengths[rows]).to(device),
+        domain,
+    )
+
+
+def load_domain(told: DomainModel | None) -> JointModel | None:
+    """Load the joint model that a configuration names.
+
+    Raises
+    ------
+    ArtifactError
+        If it is not there, or not the one it was.
+    """
+    if told is None:
+        return None
+    folder = resource_path("starter/model") if told.source is None else Path(told.source)
+    model = JointModel.load(folder)
+    if model.hash != told.hash:
+        raise ArtifactError(
+            f"The joint model in {folder} is not the one the interpreter was trained with: {model.hash[:12]}, expected "
+            f"{told.hash[:12]}. Give that model, or train the interpreter again.",
+            kind="incompatible",
+            details={"seen": model.hash, "expected": told.hash},
+        )
+    return model
+
+
+@contextmanager
+def memory_told() -> Iterator[None]:
+    """Turn a failed allocation into advice.
+
+    Raises
+    ------
+    ResourceError
+        If memory did not suffice.
+    """
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if (
+            isinstance(error, RuntimeError)
+            and not isinstance(error, torch.OutOfMemoryError)
+            and "alloc" not in str(error)
+        ):
+            raise
+        raise ResourceError(
+            "Memory did not suffice for the language model. Take fewer cells at once (training.batch), fewer genes "
+            "(genes.top_k), recompute hidden states (training.recompute=true), hold the weights in bf16 or in 8 bits "
+            "(reader.quantised=8bit), or take a "
+            "smaller model."
+        ) from error
+
+
+def _network(parts: InterpreterParts, reader: Reader) -> Network:
+    config = parts.config
+    network = Network(
+        reader,
+        torch.from_numpy(parts.vectors.table()),
+        config.network,
+        n_labels=len(config.labels),
+        domain_dim=config.domain.dim if config.domain is not None and config.domain.token else 0,
+        with_strength=config.genes.with_strength,
+    )
+    load_learned(network, {name: one for name, one in parts.learned.items() if not name.startswith(ADAPTER_PREFIX)})
+    return network.eval()
+
+
+def load_learned(network: Network, learned: Mapping[str, np.ndarray]) -> None:
+    """Put what was learned into a network.
+
+    Raises
+    ------
+    ArtifactError
+        If a tensor is missing, is not the network's, or has another shape.
+    """
+    wanted = dict(network.learning())
+    if set(wanted) != set(learned):
+        lacking, strange = sorted(set(wanted) - set(learned)), sorted(set(learned) - set(wanted))
+        raise ArtifactError(
+            f"The interpreter's tensors are not those of its network: {lacking[:5]} are missing, {strange[:5]} are not "
+            "asked for. "
+            "Restore the folder.",
+            kind="corrupt",
+            details={"missing": lacking, "unexpected": strange},
+        )
+    with torch.no_grad():
+        for name, parameter in wanted.items():
+            if tuple(parameter.shape) != learned[name].shape:
+                raise ArtifactError(
+                    f"The interpreter's {name} has the shape {learned[name].shape}, expected {tuple(parameter.shape)}. Give the "
+                    "language model and the joint model it was trained with.",
+                    kind="incompatible",
+                    details={"tensor": name, "seen": list(learned[name].shape), "expected": list(parameter.shape)},
+                )
+            parameter.copy_(torch.from_numpy(learned[name]))
+
+
+def learned_of(network: Network) -> dict[str, np.ndarray]:
+    """Return what a network learned, as :func:`load_learned` takes it."""
+    return {name: parameter.detach().float().cpu().numpy() for name, parameter in network.learning()}

@@ -1,0 +1,223 @@
+"""The network: gene vectors projected into a frozen language model, an instruction, a class token, a head.
+
+In: the genes of each cell, how strong they are, and the vector of a domain model. Out: logits and the class token's state.
+One cell is read as ``genes, [domain], instruction, class token`` (scInterpreter, methods; the domain token is scReader's),
+between the special tokens that the reader's tokenizer puts around a text. Gradients pass through the reader, never into it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from atlas.interpreter.config import NetworkConfig
+from atlas.interpreter.reader import Reader
+
+PARTS = ("projection", "class_token", "head", "domain", "strength")
+"""Groups of parameters that learn: the paper's three; the domain token's projection and the strengths' where there are such."""
+
+Side = Literal["left", "right"]
+
+
+@dataclass(frozen=True)
+class Cells:
+    """A batch of cells as the network takes it.
+
+    Attributes
+    ----------
+    genes
+        ``(n, k)`` int64 rows of the gene vectors, -1 where a cell has fewer genes.
+    strengths
+        ``(n, k)`` float32, 0 where there is no gene.
+    domain
+        ``(n, domain dim)`` float32, or ``None``.
+    """
+
+    genes: Tensor
+    strengths: Tensor
+    domain: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """Tokens ready to be read.
+
+    Attributes
+    ----------
+    tokens
+        ``(n, length, width)``.
+    mask
+        ``(n, length)`` bool.
+    place
+        ``(n,)`` int64, where the class token stands.
+    """
+
+    tokens: Tensor
+    mask: Tensor
+    place: Tensor
+
+
+class Projection(nn.Module):
+    """Two linear layers with a GELU between; a norm brings the result to the size of the reader's own tokens.
+
+    The papers name an MLP and nothing else. Without the norm a token of another size drowns the instruction, or is drowned by it.
+
+    Parameters
+    ----------
+    dim, hidden, width
+        Lengths of what comes in, between, and of a token of the reader.
+    size
+        Root mean square that tokens start with.
+    """
+
+    def __init__(self, dim: int, hidden: int, width: int, *, size: float, dropout: float) -> None:
+        super().__init__()
+        self.inner = nn.Linear(dim, hidden)
+        self.outer = nn.Linear(hidden, width)
+        self.norm = nn.LayerNorm(width)
+        self.dropout = nn.Dropout(dropout)
+        nn.init.constant_(self.norm.weight, size)
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """Return ``(..., width)`` of ``(..., dim)``."""
+        found: Tensor = self.norm(self.outer(self.dropout(nn.functional.gelu(self.inner(vectors)))))
+        return found
+
+
+class Head(nn.Module):
+    """A norm and a linear layer, from the class token's state to one logit a label; it starts at no opinion."""
+
+    def __init__(self, width: int, n_labels: int, *, dropout: float) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.dropout = nn.Dropout(dropout)
+        self.linear = nn.Linear(width, n_labels)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, state: Tensor) -> Tensor:
+        """Return ``(n, n_labels)`` logits."""
+        found: Tensor = self.linear(self.dropout(self.norm(state)))
+        return found
+
+
+class Network(nn.Module):
+    """Everything that learns, around a reader that does not.
+
+    Parameters
+    ----------
+    reader
+        The frozen language model.
+    gene_vectors
+        ``(n_genes, gene_dim)`` float32; it does not learn.
+    config
+        Sizes, instruction, dropout.
+    n_labels
+        Labels of the head.
+    domain_dim
+        Length of the domain model's vector; 0: no domain token.
+    with_strength
+        Whether a gene's token says how strong it is.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        gene_vectors: Tensor,
+        config: NetworkConfig,
+        *,
+        n_labels: int,
+        domain_dim: int = 0,
+        with_strength: bool = False,
+    ) -> None:
+        super().__init__()
+        width, size = reader.width, reader.token_size
+        how = {"size": size, "dropout": config.dropout}
+        self.reader = reader
+        self.frame = reader.frame(config.instruction)
+        self.register_buffer("gene_vectors", gene_vectors, persistent=False)
+        self.projection = Projection(config.gene_dim, config.hidden, width, **how)
+        self.class_token = nn.Parameter(torch.randn(width) * size)
+        self.head = Head(width, n_labels, dropout=config.dropout)
+        self.domain = Projection(domain_dim, config.hidden, width, **how) if domain_dim else None
+        self.strength = nn.Linear(1, width, bias=False) if with_strength else None
+        if self.strength is not None:
+            nn.init.zeros_(self.strength.weight)  # at first a gene is its description alone
+
+    def learning(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Yield name and parameter of everything that learns here; low-rank changes of the reader come from outside."""
+        for name, parameter in self.named_parameters():
+            if name.split(".")[0] in PARTS:
+                yield name, parameter
+
+    def forward(self, cells: Cells, *, padding: Side = "right") -> tuple[Tensor, Tensor]:
+        """Return logits ``(n, n_labels)`` and the class token's state ``(n, width)``, both float32.
+
+        Parameters
+        ----------
+        padding
+            Side that shorter sequences are filled up on; it changes nothing but the last digits.
+        """
+        sequence = self.sequence(cells, padding=padding)
+        state = self.states(sequence)
+        return self.head(state).float(), state
+
+    def states(self, sequence: Sequence) -> Tensor:
+        """Return the class token's state of sequences, ``(n, width)`` float32."""
+        hidden = self.reader.read(sequence.tokens, sequence.mask)
+        return hidden[torch.arange(len(hidden), device=hidden.device), sequence.place].float()
+
+    def gene_tokens(self, cells: Cells) -> Tensor:
+        """Return the tokens of the cells' genes, ``(n, k, width)``; what stands where there is no gene is masked later."""
+        vectors: Tensor = self.get_buffer("gene_vectors")[cells.genes.clamp(min=0)]
+        tokens: Tensor = self.projection(vectors)
+        if self.strength is not None:
+            tokens = tokens + self.strength(cells.strengths.unsqueeze(-1))
+        return tokens
+
+    def sequence(self, cells: Cells, *, padding: Side = "right", gene_tokens: Tensor | None = None) -> Sequence:
+        """Return the tokens of cells in the order they are read, without gaps.
+
+        Parameters
+        ----------
+        gene_tokens
+            Tokens to read for the genes; ``None``: :meth:`gene_tokens`.
+        """
+        n = len(cells.genes)
+        genes = self.gene_tokens(cells) if gene_tokens is None else gene_tokens
+        parts = [self._words(self.frame.before, n), genes]
+        masks = [self._there(len(self.frame.before), like=cells.genes), cells.genes >= 0]
+        if self.domain is not None:
+            if cells.domain is None:
+                raise TypeError("the network has a domain token, and the cells bring no domain vector")
+            parts.append(self.domain(cells.domain).unsqueeze(1))
+            masks.append(self._there(1, like=cells.genes))
+        after = self.frame.after
+        parts += [self._words(self.frame.text, n), self.class_token.expand(n, 1, -1), self._words(after, n)]
+        masks.append(self._there(len(self.frame.text) + 1 + len(after), like=cells.genes))
+        kind = genes.dtype
+        return _packed(
+            torch.cat([one.to(kind) for one in parts], 1), torch.cat(masks, 1), padding=padding, n_after=len(after)
+        )
+
+    def _words(self, ids: tuple[int, ...], n: int) -> Tensor:
+        return self.reader.words(ids).expand(n, -1, -1)
+
+    @staticmethod
+    def _there(length: int, *, like: Tensor) -> Tensor:
+        return torch.ones((len(like), length), dtype=torch.bool, device=like.device)
+
+
+def _packed(tokens: Tensor, mask: Tensor, *, padding: Side, n_after: int) -> Sequence:
+    """Close the gaps: what is there moves together, in order, and padding to one side."""
+    order = torch.argsort((~mask if padding == "right" else mask).long(), dim=1, stable=True)
+    longest = int(mask.sum(dim=1).max())
+    order = order[:, :longest] if padding == "right" else order[:, -longest:]
+    tokens = tokens.gather(1, order.unsqueeze(-1).expand(-1, -1, tokens.shape[2]))
+    mask = mask.gather(1, order)
+    last = mask.sum(dim=1) - 1 if padding == "right" else torch.full((len(mask),), longest - 1, device=mask.device)
+    return Sequence(tokens, mask, last - n_after)

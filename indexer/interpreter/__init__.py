@@ -1,0 +1,1 @@
+"""Train interpreters and measure them."""

@@ -1,0 +1,177 @@
+"""Who is right how often: every method on the same splits, several seeds, intervals by paired bootstrap.
+
+In: labelled cells and methods. Out: the code that each method gives to each cell when it did not learn from it, for every
+seed; all tables and figures are made of these. What is done is kept, so that hours of measuring survive a kill.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from indexer.evaluation.metrics import Estimate, confusion, interval, macro_f1
+
+N_FOLDS = 3
+N_DRAWS = 2_000
+Predict = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
+"""Rows to learn from, rows to judge, seed -> codes of the latter."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Rows to learn from and rows to judge."""
+
+    train: np.ndarray
+    test: np.ndarray
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one method said.
+
+    Attributes
+    ----------
+    predicted
+        ``(n_seeds, n)`` int64 codes, -1 for a cell that was not judged.
+    codes
+        ``(n,)`` int64, the true ones.
+    """
+
+    predicted: np.ndarray
+    codes: np.ndarray
+
+    @property
+    def n_labels(self) -> int:
+        """Labels there are."""
+        return int(max(self.codes.max(), self.predicted.max())) + 1
+
+    def measure(self, name: str, *, counts: np.ndarray | None = None) -> float:
+        """Return the mean over the seeds of ``accuracy``, ``precision``, ``recall`` or ``f1`` (the last three macro).
+
+        Parameters
+        ----------
+        counts
+            ``(n,)`` how often each cell counts; default once.
+        """
+        return float(
+            np.mean([_measure(name, self.confusion(seed, counts=counts)) for seed in range(len(self.predicted))])
+        )
+
+    def confusion(self, seed: int, *, counts: np.ndarray | None = None) -> np.ndarray:
+        """Return ``(n_labels, n_labels)`` counts of one seed, row = true label."""
+        judged = self.predicted[seed] >= 0
+        weights = None if counts is None else counts[judged]
+        return confusion(self.predicted[seed][judged], self.codes[judged], n_labels=self.n_labels, counts=weights)
+
+
+def folds(codes: np.ndarray, groups: np.ndarray, *, seed: int, n_folds: int = N_FOLDS) -> tuple[Split, ...]:
+    """Deal cells to folds: whole donors where there are as many donors as folds, else labels in equal shares."""
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+    by_donor = len(np.unique(groups)) >= n_folds and bool((groups != "").all())
+    if by_donor:
+        dealt = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed).split(codes, codes, groups)
+    else:
+        dealt = StratifiedKFold(n_folds, shuffle=True, random_state=seed).split(codes, codes)
+    return tuple(Split(train, test) for train, test in dealt)
+
+
+def few(codes: np.ndarray, *, n_each: int, seed: int) -> tuple[Split, ...]:
+    """Draw ``n_each`` cells of every label to learn from; all others are judged."""
+    rng = np.random.default_rng(seed)
+    train = np.concatenate([rng.permutation(np.flatnonzero(codes == code))[:n_each] for code in np.unique(codes)])
+    return (Split(np.sort(train), np.setdiff1d(np.arange(len(codes)), train)),)
+
+
+def run(
+    predict: Predict,
+    codes: np.ndarray,
+    splits: Callable[[int], Sequence[Split]],
+    *,
+    seeds: Sequence[int],
+    keep: Path | None = None,
+    key: Mapping[str, object] | None = None,
+) -> Outcome:
+    """Let one method judge every cell, for every seed.
+
+    Parameters
+    ----------
+    splits
+        Seed -> splits, whose rows to judge do not overlap.
+    keep, key
+        Folder of what is done, and what the method and its data are; ``None``: nothing is kept.
+    """
+    predicted = np.full((len(seeds), len(codes)), -1, dtype=np.int64)
+    for place, seed in enumerate(seeds):
+        for number, split in enumerate(splits(seed)):
+            told = {**(key or {}), "seed": seed, "fold": number, "train": _digest(split.train), "codes": _digest(codes)}
+            make = partial(predict, split.train, split.test, seed)
+            predicted[place][split.test] = _kept(keep if key else None, told, make)
+    return Outcome(predicted, codes)
+
+
+def estimate(outcome: Outcome, name: str, *, n_draws: int = N_DRAWS, seed: int = 0) -> Estimate:
+    """Return a measure and its 95 % interval when cells are drawn with replacement."""
+    drawn = np.array(
+        [outcome.measure(name, counts=counts) for counts in _draws(len(outcome.codes), n_draws, seed=seed)]
+    )
+    return Estimate(outcome.measure(name), *interval(drawn))
+
+
+def difference(one: Outcome, other: Outcome, name: str = "f1", *, n_draws: int = N_DRAWS, seed: int = 0) -> Estimate:
+    """Return how much better ``one`` is, with the interval of a paired bootstrap: both on the same drawn cells.
+
+    Raises
+    ------
+    ValueError
+        If they judged other cells.
+    """
+    if not np.array_equal(one.codes, other.codes):
+        raise ValueError("the two did not judge the same cells")
+    draws = [
+        one.measure(name, counts=counts) - other.measure(name, counts=counts)
+        for counts in _draws(len(one.codes), n_draws, seed=seed)
+    ]
+    return Estimate(one.measure(name) - other.measure(name), *interval(np.array(draws)))
+
+
+def _measure(name: str, matrix: np.ndarray) -> float:
+    hit = np.diag(matrix).astype(np.float64)
+    true, taken = matrix.sum(axis=1), matrix.sum(axis=0)
+    if name == "accuracy":
+        return float(hit.sum() / max(matrix.sum(), 1))
+    if name == "f1":
+        return macro_f1(matrix)
+    of = {"precision": taken, "recall": true}[name]
+    there = (true + taken) > 0
+    return float(np.mean(hit[there] / np.maximum(of[there], 1)))
+
+
+def _draws(n: int, n_draws: int, *, seed: int) -> Iterator[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    for _ in range(n_draws):
+        yield np.bincount(rng.integers(n, size=n), minlength=n)
+
+
+def _kept(folder: Path | None, told: Mapping[str, object], make: Callable[[], np.ndarray]) -> np.ndarray:
+    if folder is None:
+        return make()
+    path = folder / f"{hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:32]}.npy"
+    if not path.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        made = make()
+        unfinished = path.with_suffix(".tmp.npy")
+        np.save(unfinished, made)
+        os.replace(unfinished, path)
+    return np.asarray(np.load(path, allow_pickle=False))
+
+
+def _digest(array: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(array, dtype=np.int64).tobytes()).hexdigest()[:16]

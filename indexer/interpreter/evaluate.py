@@ -1,0 +1,146 @@
+"""One labelled set under an interpreter and everything it is held against."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from atlas.interpreter.interpreter import Interpreter
+from atlas.model.text_tower import MiniLmTower
+from indexer.evaluation.metrics import Estimate
+from indexer.interpreter import floors
+from indexer.interpreter.comparison import Outcome, Predict, Split, difference, estimate, folds, run
+from indexer.interpreter.labelled_cells import LabelledCells, read_labelled
+from indexer.interpreter.making import Ingredients, learn
+from indexer.stage import Progress, silent_progress
+
+MIN_CELLS = 10
+"""Labels with fewer cells are left out of figures, and named."""
+LOG, GENEPT_W, GENEPT_S, RANDOM = "log expression", "GenePT-w", "GenePT-s", "random gene vectors"
+MEASURES = ("accuracy", "precision", "recall", "f1")
+
+
+@dataclass(frozen=True)
+class LabelledSet:
+    """One set, read once for every method.
+
+    Attributes
+    ----------
+    name
+        For messages and kept results.
+    cells
+        What an interpreter reads.
+    features
+        Name -> ``(n, dim)`` of what classifiers are fitted on, same cells in the same order.
+    """
+
+    name: str
+    cells: LabelledCells
+    features: Mapping[str, np.ndarray]
+
+
+def read_set(
+    file: Path,
+    ingredients: Ingredients,
+    *,
+    label: str,
+    donor: str | None = None,
+    organism: str | None = None,
+    min_cells: int = MIN_CELLS,
+    seed: int = 0,
+) -> LabelledSet:
+    """Read a file as interpreter and floors see it.
+
+    Raises
+    ------
+    InputError, NotFoundError
+        If the file, its genes or a column cannot be used.
+    """
+    cells = read_labelled([file], ingredients.genes, label=label, group=donor, organism=organism, min_cells=min_cells)
+    found = floors.read_expression(file, ingredients.vectors, organism=organism)
+    place = {name: i for i, name in enumerate(found.row_ids)}
+    rows = np.array([place[name] for name in cells.cells.row_ids])
+    vectors = ingredients.vectors
+    random = floors.random_table(len(vectors.rows), vectors.dim, seed=seed)
+    features = {
+        LOG: found.values[rows],
+        GENEPT_W: floors.weighted_means(found, vectors.table())[rows],
+        GENEPT_S: floors.sentences(found, MiniLmTower())[rows],
+        RANDOM: floors.weighted_means(found, random)[rows],
+    }
+    if cells.cells.domain is not None:
+        features["domain vector"] = cells.cells.domain
+    return LabelledSet(file.stem, cells, features)
+
+
+def measure_floors(
+    one: LabelledSet, splits: Callable[[int], Sequence[Split]], *, seeds: Sequence[int], keep: Path | None = None
+) -> dict[str, Outcome]:
+    """Return name -> what each floor says: every feature with logistic regression; descriptions with nearest neighbours, too."""
+    found: dict[str, Outcome] = {}
+    for feature, values in one.features.items():
+        for how, fit in floors.classifiers().items():
+            if how == floors.CLASSIFIERS[1] and feature in (LOG, RANDOM):
+                continue
+            key = {"set": one.name, "feature": feature, "how": how, "shape": list(values.shape)}
+            name = f"{feature}, {how}"
+            found[name] = run(
+                _fitted(values, one.cells.codes, fit), one.cells.codes, splits, seeds=seeds, keep=keep, key=key
+            )
+    return found
+
+
+def measure_interpreter(
+    one: LabelledSet,
+    ingredients: Ingredients,
+    splits: Callable[[int], Sequence[Split]],
+    *,
+    seeds: Sequence[int],
+    keep: Path | None = None,
+    progress: Progress = silent_progress,
+) -> Outcome:
+    """Return what an interpreter says that is trained anew for every split."""
+    key = {
+        "set": one.name,
+        "preset": ingredients.preset.model_dump(mode="json"),
+        "reader": ingredients.reader.fingerprint,
+        "vectors": ingredients.vectors.record.model_dump(),
+        "domain": None if ingredients.domain is None else ingredients.domain.hash,
+    }
+    return run(_taught(one, ingredients, progress), one.cells.codes, splits, seeds=seeds, keep=keep, key=key)
+
+
+def by_folds(one: LabelledSet, *, n_folds: int) -> Callable[[int], Sequence[Split]]:
+    """Return seed -> folds of a set, by donor where donors are known."""
+    return lambda seed: folds(one.cells.codes, one.cells.groups, seed=seed, n_folds=n_folds)
+
+
+def figures(outcomes: Mapping[str, Outcome], *, n_draws: int) -> dict[str, dict[str, Estimate]]:
+    """Return method -> measure -> value with interval."""
+    return {
+        name: {measure: estimate(one, measure, n_draws=n_draws) for measure in MEASURES}
+        for name, one in outcomes.items()
+    }
+
+
+def against(one: Outcome, others: Mapping[str, Outcome], *, n_draws: int) -> dict[str, Estimate]:
+    """Return method -> how much better ``one`` is in macro F1, by paired bootstrap."""
+    return {name: difference(one, other, n_draws=n_draws) for name, other in others.items()}
+
+
+def _fitted(values: np.ndarray, codes: np.ndarray, fit: floors.Fit) -> Predict:
+    return lambda train, test, seed: fit(values[train], codes[train], values[test])
+
+
+def _taught(one: LabelledSet, ingredients: Ingredients, progress: Progress) -> Predict:
+    def predict(train: np.ndarray, test: np.ndarray, seed: int) -> np.ndarray:
+        cells = one.cells
+        trained = learn(ingredients, cells, rows=train, seed=seed, progress=progress)
+        parts = ingredients.parts(trained.network, labels=cells.labels, organisms=("human", "mouse"))
+        judge = Interpreter(parts, reader=ingredients.reader, domain=ingredients.domain)
+        return np.asarray(np.argmax(judge.interpret(cells.cells.take(test)).probabilities, axis=1))
+
+    return predict

@@ -1,0 +1,139 @@
+"""Labelled cells of one or several files, ready to be learned from or measured on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from atlas.cells.rows import CellRows, open_rows
+from atlas.errors import InputError, NotFoundError
+from atlas.interpreter.cell_genes import CellGenes, GeneReader, joined
+
+MIN_CELLS = 2
+"""A label with fewer cells cannot be learned: there is nothing to tell its cells' own noise from."""
+
+
+@dataclass(frozen=True)
+class LabelledCells:
+    """Cells with labels.
+
+    Attributes
+    ----------
+    cells
+        What is read of each.
+    labels
+        Names, in alphabetical order.
+    codes
+        ``(n,)`` int64, place of each cell's label.
+    groups
+        ``(n,)`` text: the donor of each cell, "" where none is known.
+    organisms
+        ``(n,)`` text: ``human`` or ``mouse``.
+    left_out
+        Label -> cells, of the labels that have too few.
+    notes
+        What a person should know, in sentences.
+    """
+
+    cells: CellGenes
+    labels: tuple[str, ...]
+    codes: np.ndarray
+    groups: np.ndarray
+    organisms: np.ndarray
+    left_out: dict[str, int]
+    notes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        """Return the number of cells."""
+        return len(self.codes)
+
+
+def read_labelled(
+    files: Sequence[Path],
+    reader: GeneReader,
+    *,
+    label: str,
+    group: str | None = None,
+    organism: str | None = None,
+    min_cells: int = MIN_CELLS,
+) -> LabelledCells:
+    """Read files of labelled cells; cells without a label, and of which nothing can be read, are left out and told.
+
+    Parameters
+    ----------
+    label, group
+        Columns of ``obs`` with the labels, and with the donors.
+    organism
+        ``human`` or ``mouse``, of all files; ``None``: of each, the one whose genes the names are.
+    min_cells
+        Labels with fewer cells are left out.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read, knows no gene, or fewer than two labels remain.
+    NotFoundError
+        If a column is missing.
+    """
+    parts, labels, groups, notes = [], [], [], []
+    for file in files:
+        with open_rows(file) as rows:
+            cells, reading = reader.read(rows, organism=organism)
+            labels += list(rows.labels(label))
+            groups += [one or "" for one in _groups(rows, group)]
+        parts.append(cells)
+        notes += list(reading.notes)
+    return choose(joined(parts), labels, groups=groups, min_cells=min_cells, notes=notes)
+
+
+def choose(
+    cells: CellGenes, labels: Sequence[str | None], *, groups: Sequence[str], min_cells: int, notes: Sequence[str] = ()
+) -> LabelledCells:
+    """Keep the cells that have a label with enough others, and of which something can be read.
+
+    Raises
+    ------
+    InputError
+        If fewer than two labels remain.
+    """
+    readable = cells.has_genes
+    counts = Counter(one for one, ok in zip(labels, readable, strict=True) if one is not None and ok)
+    few = {name: n for name, n in sorted(counts.items()) if n < min_cells}
+    names = tuple(name for name in sorted(counts) if name not in few)
+    if len(names) < 2:
+        seen = ", ".join(f"{name} ({n})" for name, n in sorted(counts.items())[:10]) or "none"
+        raise InputError(
+            f"Two labels with at least {min_cells} readable cells each are needed; there are: {seen}. Choose another column "
+            "(--label), or give more cells.",
+            details={"labels": dict(counts), "minimum": min_cells},
+        )
+    place = {name: i for i, name in enumerate(names)}
+    rows = np.array(
+        [i for i, (one, ok) in enumerate(zip(labels, readable, strict=True)) if ok and one in place], dtype=np.int64
+    )
+    said = [*notes]
+    if few:
+        said.append(
+            f"Left out: labels with fewer than {min_cells} cells: {', '.join(f'{a} ({n})' for a, n in few.items())}."
+        )
+    lost = len(labels) - len(rows) - sum(few.values())
+    if lost:
+        said.append(f"Left out: {lost:,} cells without a label, or of which no gene can be read.")
+    organisms = np.array(cells.organisms, dtype=str)[rows]
+    codes = np.array([place[str(labels[row])] for row in rows], dtype=np.int64)
+    return LabelledCells(cells.take(rows), names, codes, np.array(groups, dtype=str)[rows], organisms, few, tuple(said))
+
+
+def _groups(rows: CellRows, column: str | None) -> Sequence[str | None]:
+    if column is None:
+        return [""] * len(rows.row_ids)
+    try:
+        return rows.labels(column)
+    except NotFoundError as error:
+        raise NotFoundError(
+            f"{error.message} It was asked for as the column of donors.", details=error.details
+        ) from error

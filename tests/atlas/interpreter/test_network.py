@@ -1,0 +1,113 @@
+"""What the network reads, in which order, and what of it learns."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_reader import instruction, some_cells, tiny_network, tiny_reader
+
+from atlas.interpreter.network import Cells
+from atlas.interpreter.reader import Reader
+
+
+@pytest.fixture(params=["llama", "bert"])
+def reader(tmp_path: Path, request: pytest.FixtureRequest) -> Reader:
+    return tiny_reader(tmp_path / "reader", request.param)
+
+
+def test_genes_come_first_then_domain_instruction_and_class_token(reader: Reader) -> None:
+    network = tiny_network(reader, domain_dim=7).eval()
+    cells = some_cells(4, domain_dim=7)
+    frame = reader.frame(instruction(reader))
+    with torch.no_grad():
+        sequence = network.sequence(cells)
+        tokens = network.gene_tokens(cells)
+        assert network.domain is not None
+        assert cells.domain is not None
+        domain = network.domain(cells.domain)
+    for row in range(4):
+        n = int((cells.genes[row] >= 0).sum())
+        expected = torch.cat(
+            [
+                reader.words(frame.before), tokens[row, :n], domain[row : row + 1], reader.words(frame.text),
+                network.class_token.detach()[None], reader.words(frame.after),
+            ]
+        )  # fmt: skip
+        assert int(sequence.mask[row].sum()) == len(expected)
+        assert torch.equal(sequence.tokens[row, : len(expected)], expected)
+        assert int(sequence.place[row]) == len(expected) - 1 - len(frame.after)
+        assert torch.equal(sequence.tokens[row, int(sequence.place[row])], network.class_token.detach())
+
+
+def test_side_of_the_padding_changes_nothing(reader: Reader) -> None:
+    network = tiny_network(reader).eval()
+    cells = some_cells(6)
+    with torch.no_grad():
+        right, left = network(cells, padding="right"), network(cells, padding="left")
+    assert torch.allclose(right[1], left[1], atol=1e-5)
+
+
+def test_cell_is_read_alike_alone_and_in_company(reader: Reader) -> None:
+    network = tiny_network(reader).eval()
+    cells = some_cells(6)
+    with torch.no_grad():
+        together = network(cells)[1]
+        alone = [network(Cells(cells.genes[i : i + 1], cells.strengths[i : i + 1]))[1] for i in range(6)]
+    assert torch.allclose(together, torch.cat(alone), atol=1e-5)
+
+
+def test_gap_among_the_genes_is_no_token(reader: Reader) -> None:
+    network = tiny_network(reader).eval()
+    genes = torch.tensor([[3, -1, 5, -1, -1, 9], [3, 5, 9, -1, -1, -1]])
+    strengths = torch.where(genes >= 0, 0.5, 0.0)
+    with torch.no_grad():
+        state = network(Cells(genes, strengths))[1]
+    assert torch.allclose(state[0], state[1], atol=1e-5)
+
+
+def test_three_groups_learn_and_the_reader_is_the_same_to_the_bit(reader: Reader) -> None:
+    network = tiny_network(reader)
+    network.strength = None
+    assert {name.split(".")[0] for name, _ in network.learning()} == {"projection", "class_token", "head"}
+    before = {name: one.clone() for name, one in reader.state_dict().items()}
+    vectors = network.get_buffer("gene_vectors").clone()
+    learning = dict(network.learning())
+    at_first = {name: one.detach().clone() for name, one in learning.items()}
+    optimiser = torch.optim.AdamW(learning.values(), lr=0.1)
+    for _ in range(3):
+        logits, _ = network(some_cells(8))
+        torch.nn.functional.cross_entropy(logits, torch.arange(8) % 3).backward()
+        optimiser.step()
+        optimiser.zero_grad()
+    assert all(torch.equal(one, before[name]) for name, one in reader.state_dict().items())
+    assert torch.equal(network.get_buffer("gene_vectors"), vectors)
+    assert all(one.grad is None for one in reader.parameters())
+    assert not any(torch.equal(one, at_first[name]) for name, one in learning.items())
+
+
+def test_causal_reader_sees_the_genes_before_the_class_token_and_nothing_after(tmp_path: Path) -> None:
+    network = tiny_network(tiny_reader(tmp_path / "reader", "llama")).eval()
+    cells = some_cells(3)
+    sequence = network.sequence(cells, padding="left")
+    longer = torch.cat([sequence.tokens, torch.ones_like(sequence.tokens[:, :2])], dim=1)
+    mask = torch.cat([sequence.mask, torch.ones_like(sequence.mask[:, :2])], dim=1)
+    with torch.no_grad():
+        assert torch.allclose(
+            network.states(sequence), network.states(replace(sequence, tokens=longer, mask=mask)), atol=1e-5
+        )
+
+
+def test_new_network_has_no_opinion(reader: Reader) -> None:
+    logits, _ = tiny_network(reader)(some_cells())
+    assert torch.equal(logits, torch.zeros_like(logits))
+
+
+def test_a_thousand_genes_fit_a_reader_with_positions_for_them(tmp_path: Path) -> None:
+    network = tiny_network(tiny_reader(tmp_path / "reader", "llama")).eval()
+    genes = torch.arange(1024)[None] % 64
+    with torch.no_grad():
+        logits, state = network(Cells(genes, torch.ones(1, 1024)))
+    assert (logits.shape, state.shape) == ((1, 3), (1, 16))
