@@ -430,6 +430,7 @@ class Atlas(MapQuestions):
         """
         with suppress(AtlasError):
             _ = self.opened.moments
+            self.opened.warm_filters()
             self.release.check_all()
 
     def close(self) -> None:

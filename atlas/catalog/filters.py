@@ -200,13 +200,23 @@ class FilterColumns:
         """Return whether any text that ``exclude`` looks into contains a folded text, (n,) bool."""
         if "\n" in folded:  # it may reach over the end of a field
             return _to_numpy(pc.match_substring(searched_text(self.table, series_titles=self._series_titles), folded))
-        names = [name for name in SEARCHED_FIELDS if name in self.table.column_names]
-        with ThreadPoolExecutor(thread_name_prefix="exclude") as pool:  # half a second of text at 650,000 samples
-            fields = list(pool.map(lambda name: _contains(self.table[name], folded), names))
+        with ThreadPoolExecutor(thread_name_prefix="exclude") as pool:
+            fields = list(pool.map(lambda one: _contains(one[0], folded)[one[1]], self.searched))
         titles = pa.array(list(self._series_titles.values()), pa.string())
         titled = pa.array(list(self._series_titles), pa.string()).filter(pc.match_substring(fold(titles), folded))
         flags: np.ndarray = np.logical_or.reduce([*fields, _in_lists(self.table["series_ids"], titled)])
         return flags
+
+    @cached_property
+    def searched(self) -> list[tuple[pa.Array, np.ndarray]]:
+        """Distinct texts of each field that ``exclude`` looks into, folded, with the number of every row's text.
+
+        Replicates share most of what is said of them: looking through each text once takes a fifth of the time. Making this
+        takes a second or two and 180 MB at 650,000 samples; services do it before anybody asks.
+        """
+        names = [name for name in SEARCHED_FIELDS if name in self.table.column_names]
+        encoded = (_encoded(self.table[name]) for name in names)
+        return [(fold(texts), codes) for texts, codes in encoded]
 
     @cached_property
     def _tissue_words(self) -> list[tuple[pa.Array, np.ndarray]]:
@@ -278,16 +288,12 @@ def _encoded(column: pa.ChunkedArray) -> tuple[pa.Array, np.ndarray]:
     return encoded.dictionary, encoded.indices.to_numpy()
 
 
-def _contains(column: pa.ChunkedArray, folded: str) -> np.ndarray:
-    """Return which texts, once folded, contain a folded text without line end; plain ASCII needs no normal form."""
-    texts = pc.fill_null(column, "")
-    plain = _to_numpy(pc.string_is_ascii(texts))
-    found = np.zeros(len(texts), dtype=bool)
-    if folded.isascii():
-        # a literal as a regular expression: RE2 skips to its first letter, match_substring looks at every one
-        found = _to_numpy(pc.match_substring_regex(pc.ascii_lower(texts), re.escape(folded))) & plain
-    found[~plain] = _to_numpy(pc.match_substring(fold(texts.filter(pa.array(~plain))), folded))
-    return found
+def _contains(texts: pa.Array, folded: str) -> np.ndarray:
+    """Return which folded texts contain a folded text without line end."""
+    if not folded.isascii():
+        return _to_numpy(pc.match_substring(texts, folded))
+    # a literal as a regular expression: RE2 skips to its first letter, match_substring looks at every one
+    return _to_numpy(pc.match_substring_regex(texts, re.escape(folded)))
 
 
 def _in_lists(lists: pa.ChunkedArray, wanted: pa.Array) -> np.ndarray:

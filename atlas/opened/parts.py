@@ -56,6 +56,10 @@ class Opened:
         )
         self._mask = lru_cache(_MASKS_KEPT)(self._filter)
 
+    def warm_filters(self) -> None:
+        """Make ready what ``exclude`` looks through."""
+        _ = self._filtered.searched
+
     @cached_property
     def model(self) -> JointModel:
         """The model that embedded the samples; its text tower loads with the first phrase."""
