@@ -1,0 +1,407 @@
+"""Make the measured half of ``docs/interpreter.md``: labels within sets, few cells, two species, what each part gives, why.
+
+Run: python -m benchmarks.interpreter --data DATA --work W [--only SECTION ...] [--seeds 5]
+
+DATA holds ``evaluation/*.h5ad``. What is done is kept in W, so that hours of measuring survive a kill. What stands in the page
+above the line ``<!-- measured -->`` is written by hand and kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import torch
+
+from atlas.cells.rows import open_rows
+from atlas.cells.scoring import organism_of
+from atlas.expression.align import GeneAligner
+from atlas.interpreter.explain import Method, deletion_curve, explain
+from atlas.interpreter.interpreter import Interpreter
+from indexer.evaluation.metrics import Estimate, roc_auc
+from indexer.evaluation.tables import markdown, show
+from indexer.interpreter import evaluate as measuring
+from indexer.interpreter import floors
+from indexer.interpreter.comparison import Outcome, Split, difference, estimate, few, folds
+from indexer.interpreter.labelled_cells import LabelledCells
+from indexer.interpreter.making import Ingredients, learn, texts_of
+from indexer.interpreter.presets import load_preset
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "interpreter.md"
+MEASURED = "<!-- measured -->"
+N_DRAWS = 1_000
+SATURATED = 0.98
+ALLOWED = 0.02
+"""What an interpreter may be below log expression."""
+N_EXPLAINED, N_TAKEN, N_TIMED = 30, 10, 5_000
+METHODS: tuple[Method, ...] = get_args(Method)
+
+
+@dataclass(frozen=True)
+class Set:
+    """One labelled set: file without suffix, what it is called, and the column of donors."""
+
+    file: str
+    title: str
+    donor: str | None = None
+
+
+SETS = (
+    Set("human_pbmc3k_10x", "PBMC 3k"),
+    Set("human_pbmc68k_reduced", "PBMC 68k, 765 genes"),
+    Set("human_pancreas_baron_small", "pancreas, human", donor="donor"),
+    Set("mouse_pancreas_baron_mouse1", "pancreas, mouse"),
+    Set("human_pbmc_facs_garnett", "PBMC sorted by FACS"),
+    Set("mouse_cortex_zeisel_1000genes", "mouse cortex, 1,000 genes"),
+)
+TWO_SPECIES = Set("human_mouse_pancreas_baron_matched", "pancreas, human and mouse", donor="donor")
+ABLATED = (SETS[0], SETS[2], SETS[4])
+FASTER = ("training.precision=bf16",)
+PRESETS = ("starter", "scinterpreter-paper", "screader-paper")
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all sections share."""
+
+    data: Path
+    work: Path
+    seeds: range
+
+    def ingredients(self, preset: str, *changes: str) -> Ingredients:
+        """Load a preset with changes."""
+        return Ingredients.load(load_preset(preset, changes=(*FASTER, *changes)), work=self.work / "parts")
+
+    def read(self, one: Set, ready: Ingredients) -> measuring.LabelledSet:
+        """Read a set."""
+        return measuring.read_set(
+            self.data / "evaluation" / f"{one.file}.h5ad", ready, label="cell_type", donor=one.donor
+        )
+
+
+def within(bench: Bench) -> str:
+    """Measure every preset and every floor on folds of each set."""
+    ready = {name: bench.ingredients(name) for name in PRESETS}
+    rows, verdicts, left = [], [], []
+    for one in SETS:
+        found = _everyone(bench, one, ready, splits=lambda read: measuring.by_folds(read, n_folds=3))
+        read = bench.read(one, ready["starter"])
+        rows += [(one.title if not i else "", name, *_line(outcome)) for i, (name, outcome) in enumerate(found.items())]
+        verdicts.append((one.title, len(read.cells), len(read.cells.labels), *_verdict(found)))
+        left += [f"{one.title}: {name} ({n})" for name, n in read.cells.left_out.items()]
+    return "\n\n".join(
+        [
+            f"Three folds, {len(bench.seeds)} seeds; by donor where donors are known; macro F1 in the mean of the seeds, 95 % "
+            "intervals over cells. "
+            f"Labels with fewer than {measuring.MIN_CELLS} cells are left out: {'; '.join(left) or 'none'}.",
+            markdown(
+                ("set", "cells", "labels", "starter", "less log expression", "less GenePT-w", "verdict"), verdicts
+            ),
+            markdown(("set", "method", "accuracy", "precision", "recall", "F1"), rows),
+        ]
+    )
+
+
+def few_cells(bench: Bench) -> str:
+    """Measure with five and ten cells of each label to learn from."""
+    ready = {"starter": bench.ingredients("starter", "training.epochs=40", "training.batch=16")}
+    rows = []
+    for one in SETS:
+        for n_each in (5, 10):
+            found = _everyone(bench, one, ready, splits=lambda read, n=n_each: _few(read, n))
+            ours, others = found["starter"], {name: o for name, o in found.items() if name != "starter"}
+            floors_only = {name: o for name, o in others.items() if "domain" not in name}
+            best = max(floors_only, key=lambda name: floors_only[name].measure("f1"))
+            gain = difference(ours, floors_only[best], n_draws=N_DRAWS)
+            rows.append(
+                (
+                    one.title, n_each, show(estimate(ours, "f1", n_draws=N_DRAWS)), best,
+                    show(estimate(floors_only[best], "f1", n_draws=N_DRAWS)), show(gain), "above" if gain.low > 0 else "no",
+                )
+            )  # fmt: skip
+    return f"{len(bench.seeds)} draws of the cells learned from; all others are judged.\n\n" + markdown(
+        ("set", "cells a label", "starter, F1", "best floor", "its F1", "difference", "above every floor"), rows
+    )
+
+
+def two_species(bench: Bench) -> str:
+    """Measure on one species what was learned from the other."""
+    ready = {
+        "hybrid (starter)": bench.ingredients("starter"),
+        "gene tokens alone": bench.ingredients("starter", "domain.token=false"),
+    }
+    read = {name: bench.read(TWO_SPECIES, one) for name, one in ready.items()}
+    mouse = _mouse(bench, read["hybrid (starter)"])
+    rows = []
+    for name, train, test in (("human -> mouse", ~mouse, mouse), ("mouse -> human", mouse, ~mouse)):
+        split = (Split(np.flatnonzero(train), np.flatnonzero(test)),)
+        found: dict[str, Outcome] = {}
+        for who, one in ready.items():
+            found[who] = measuring.measure_interpreter(
+                read[who], one, lambda seed, s=split: s, seeds=bench.seeds, keep=bench.work / "kept"
+            )
+        found |= measuring.measure_floors(
+            read["hybrid (starter)"], lambda seed, s=split: s, seeds=bench.seeds, keep=bench.work / "kept"
+        )
+        rows += [(name if not i else "", who, *_line(one)) for i, (who, one) in enumerate(found.items())]
+    return markdown(("direction", "method", "accuracy", "precision", "recall", "F1"), rows)
+
+
+def ablations(bench: Bench) -> str:
+    """Measure what is left when one part is another."""
+    variants = {
+        "starter": (),
+        "symbols in place of descriptions": ("vectors.kind=symbols",),
+        "random vectors in place of descriptions": ("vectors.kind=random",),
+        "128 genes": ("genes.top_k=128",),
+        "256 genes": ("genes.top_k=256",),
+        "genes by expression": ("genes.order=expression",),
+        "without strengths": ("genes.with_strength=false",),
+        "without domain token": ("domain.token=false",),
+        "without answers": ("training.answers=0",),
+        "instruction: cell": ("network.instruction=cell",),
+        "instruction: which genes does this cell express?": (
+            "network.instruction=which genes does this cell express?",
+        ),
+    }
+    seeds = bench.seeds[:2]
+    rows = []
+    whole: dict[str, Outcome] = {}
+    for name, changes in variants.items():
+        ready = bench.ingredients("starter", *changes)
+        cells = []
+        for one in ABLATED:
+            read = bench.read(one, ready)
+            found = measuring.measure_interpreter(
+                read, ready, measuring.by_folds(read, n_folds=3), seeds=seeds, keep=bench.work / "kept"
+            )
+            whole.setdefault(one.title, found)
+            change = difference(found, whole[one.title], n_draws=N_DRAWS)
+            cells += [f"{found.measure('f1'):.3f}", "-" if name == "starter" else show(change)]
+        rows.append((name, *cells))
+    columns = [part for one in ABLATED for part in (one.title, "difference")]
+    return f"{len(seeds)} seeds, three folds, macro F1.\n\n" + markdown(("starter with", *columns), rows)
+
+
+def unseen_labels(bench: Bench) -> str:
+    """Measure labels that were never learned, asked for in words."""
+    ready = bench.ingredients("starter")
+    rows = []
+    for one in (SETS[0], SETS[2], SETS[5]):
+        read = bench.read(one, ready).cells
+        texts = texts_of(read.labels)
+        for code, label in enumerate(read.labels):
+            split = folds(read.codes, read.groups, seed=0)[0]
+            others = split.train[read.codes[split.train] != code]
+            shares = _kept(bench, (one.file, label), partial(_asked, ready, read, others, split.test, texts))
+            mine = read.codes[split.test] == code
+            auc = roc_auc(shares[:, code], mine)
+            rows.append(
+                (one.title, label, int(mine.sum()), f"{auc:.3f}", f"{(shares[mine].argmax(axis=1) == code).mean():.2f}")
+            )
+    return (
+        "One label at a time is left out of learning, and asked for with all others in words; seed 0, one fold judged. AUROC of "
+        "its share, its cells against all others; and how many of its cells have it first.\n\n"
+        + markdown(("set", "label left out", "its cells", "AUROC", "first"), rows)
+    )
+
+
+def reasons(bench: Bench) -> str:
+    """Measure genes taken away by their effect, against genes taken away by chance."""
+    ready = bench.ingredients("starter")
+    rows = []
+    for one in (SETS[0], SETS[2]):
+        read = bench.read(one, ready).cells
+        curves = _kept(bench, (one.file, "deletion"), partial(_curves, bench, one, ready, read))
+        for method, curve in zip(("leave_out", "gradients", "chance"), curves, strict=True):
+            rows.append((one.title, method, *(f"{value:.3f}" for value in curve.mean(axis=0)), f"{curve.mean():.3f}"))
+    return (
+        f"Probability of the answer as 0 to {N_TAKEN} of the genes read are taken away, mean of {N_EXPLAINED} cells that were "
+        "not learned from; the last column is the mean of the curve: smaller, the better the genes were chosen.\n\n"
+        + markdown(("set", "genes chosen by", *map(str, range(N_TAKEN + 1)), "mean"), rows)
+    )
+
+
+def speed(bench: Bench) -> str:
+    """Measure training on five thousand cells."""
+    ready = bench.ingredients("starter")
+    read = bench.read(SETS[0], ready).cells
+    rows = np.random.default_rng(0).integers(len(read), size=N_TIMED)
+    clock = time.perf_counter()
+    losses = learn(ready, read, rows=rows).losses
+    seconds = time.perf_counter() - clock
+    n_judged = len(rows[:1_000])
+    trained = learn(ready, read, rows=rows[:64])
+    parts = ready.parts(trained.network, labels=read.labels, organisms=("human",))
+    judge = Interpreter(parts, reader=ready.reader, domain=ready.domain)
+    clock = time.perf_counter()
+    judge.interpret(read.cells.take(rows[:n_judged]))
+    judged = time.perf_counter() - clock
+    spec = ready.preset.training
+    return markdown(
+        ("what", "figure"),
+        [
+            (
+                "cells, genes a cell, epochs, cells at once",
+                f"{N_TIMED:,}, {ready.preset.genes.top_k}, {spec.epochs}, {spec.batch}",
+            ),
+            ("training, minutes", f"{seconds / 60:.1f}"),
+            ("cells learned from a second", f"{N_TIMED * spec.epochs / seconds:.0f}"),
+            ("loss of the first and the last epoch", f"{losses[0]:.3f}, {losses[-1]:.3f}"),
+            ("cells judged a second", f"{n_judged / judged:.0f}"),
+            (
+                "machine",
+                f"{os.cpu_count()} cores, {spec.precision}, torch {torch.__version__}, load before {os.getloadavg()[0]:.1f}",
+            ),
+        ],
+    )
+
+
+SECTIONS: dict[str, tuple[str, Callable[[Bench], str]]] = {
+    "within": ("Within a set", within),
+    "few": ("Few cells", few_cells),
+    "species": ("Two species", two_species),
+    "ablations": ("What each part gives", ablations),
+    "unseen": ("Labels never learned", unseen_labels),
+    "reasons": ("Do the genes named matter?", reasons),
+    "speed": ("Speed", speed),
+}
+
+
+def _everyone(
+    bench: Bench,
+    one: Set,
+    ready: Mapping[str, Ingredients],
+    *,
+    splits: Callable[[measuring.LabelledSet], Callable[[int], Sequence[Split]]],
+) -> dict[str, Outcome]:
+    """Return what every preset and every floor says of a set."""
+    found: dict[str, Outcome] = {}
+    first = bench.read(one, next(iter(ready.values())))
+    for name, ingredients in ready.items():
+        read = first if ingredients is next(iter(ready.values())) else bench.read(one, ingredients)
+        clock = time.perf_counter()
+        found[name] = measuring.measure_interpreter(
+            read, ingredients, splits(read), seeds=bench.seeds, keep=bench.work / "kept"
+        )
+        print(
+            f"{one.title}, {name}: F1 {found[name].measure('f1'):.3f}, {time.perf_counter() - clock:.0f} s", flush=True
+        )
+    found |= measuring.measure_floors(first, splits(first), seeds=bench.seeds, keep=bench.work / "kept")
+    return found
+
+
+def _line(outcome: Outcome) -> tuple[str, ...]:
+    return tuple(show(estimate(outcome, name, n_draws=N_DRAWS)) for name in measuring.MEASURES)
+
+
+def _verdict(found: Mapping[str, Outcome]) -> tuple[str, ...]:
+    """Return the starter's F1, what it is above log expression and GenePT-w, and which of the two bars it keeps."""
+    ours, log = found["starter"], found[f"{measuring.LOG}, {floors.CLASSIFIERS[0]}"]
+    genept = found[f"{measuring.GENEPT_W}, {floors.CLASSIFIERS[0]}"]
+    above_log, above_genept = (difference(ours, other, n_draws=N_DRAWS) for other in (log, genept))
+    if min(ours.measure("f1"), log.measure("f1")) >= SATURATED:
+        said = "saturated, a tie"
+    else:
+        said = f"{'not below' if above_log.value >= -ALLOWED else 'below'} log, {_beside(above_genept)} GenePT-w"
+    return show(estimate(ours, "f1", n_draws=N_DRAWS)), show(above_log), show(above_genept), said
+
+
+def _beside(gain: Estimate) -> str:
+    return "above" if gain.low > 0 else "below" if gain.high < 0 else "beside"
+
+
+def _few(read: measuring.LabelledSet, n_each: int) -> Callable[[int], Sequence[Split]]:
+    return lambda seed: few(read.cells.codes, n_each=n_each, seed=seed)
+
+
+def _mouse(bench: Bench, read: measuring.LabelledSet) -> np.ndarray:
+    """Return which cells of the two species' set are of the mouse; its genes carry human names in the file."""
+    with open_rows(bench.data / "evaluation" / f"{TWO_SPECIES.file}.h5ad") as rows:
+        species = dict(zip(rows.row_ids, rows.labels("organism"), strict=True))
+    return np.array([species[name] == "Mus musculus" for name in read.cells.cells.row_ids])
+
+
+def _asked(
+    ready: Ingredients, read: LabelledCells, train: np.ndarray, test: np.ndarray, texts: Sequence[str]
+) -> np.ndarray:
+    judge = _judge(ready, read, train)
+    return judge.ask(read.cells.take(test), texts)
+
+
+def _curves(bench: Bench, one: Set, ready: Ingredients, read: LabelledCells) -> np.ndarray:
+    """Return the probabilities as genes are taken away: ``(3, n_cells, N_TAKEN + 1)``."""
+    split = folds(read.codes, read.groups, seed=0)[0]
+    judge = _judge(ready, read, split.train)
+    rng = np.random.default_rng(0)
+    names = [read.cells.row_ids[row] for row in rng.permutation(split.test)[:N_EXPLAINED]]
+    with open_rows(bench.data / "evaluation" / f"{one.file}.h5ad") as rows:
+        chosen = organism_of(rows, judge.genes.genes)
+        aligner = GeneAligner(rows.genes, rows.symbols, genes=judge.genes.genes, organism=chosen)
+        aligned = [aligner.align(matrix) for matrix in rows.matrices()]
+    place = {name: (part, row) for part in aligned for row, name in enumerate(part.sample_ids)}
+    known = {name: i for i, name in enumerate(judge.genes.genes.ensembl_ids)}
+    curves = np.zeros((3, len(names), N_TAKEN + 1))
+    for i, name in enumerate(names):
+        part, row = place[name]
+        for j, method in enumerate(METHODS):
+            why = explain(judge, part, row, method=method)
+            speaking = sorted(why.genes, key=lambda gene: -gene.effect)
+            order = [known[gene.ensembl_id] for gene in speaking[:N_TAKEN]]
+            curves[j, i] = deletion_curve(judge, part, row, order, label=why.label)
+        order = rng.permutation([known[gene.ensembl_id] for gene in why.genes])[:N_TAKEN].tolist()
+        curves[2, i] = deletion_curve(judge, part, row, order, label=why.label)
+    return curves
+
+
+def _judge(ready: Ingredients, read: LabelledCells, train: np.ndarray) -> Interpreter:
+    trained = learn(ready, read, rows=train, seed=0)
+    parts = ready.parts(trained.network, labels=read.labels, organisms=("human", "mouse"))
+    return Interpreter(parts, reader=ready.reader, domain=ready.domain)
+
+
+def _kept(bench: Bench, name: tuple[str, ...], make: Callable[[], np.ndarray]) -> np.ndarray:
+    path = bench.work / "kept" / f"{'-'.join(name).replace('/', '_').replace(' ', '_')}.npy"
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, make())
+    return np.asarray(np.load(path, allow_pickle=False))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure what is asked for and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with evaluation/*.h5ad")
+    parser.add_argument("--work", type=Path, required=True, help="folder of what is done")
+    parser.add_argument("--only", nargs="+", choices=list(SECTIONS), default=list(SECTIONS), help="sections to measure")
+    parser.add_argument("--seeds", type=int, default=5, help="trainings with other seeds and folds")
+    parser.add_argument("--page", type=Path, default=PAGE, help="the page")
+    asked = parser.parse_args(arguments)
+    bench = Bench(asked.data.absolute(), asked.work.absolute(), range(asked.seeds))
+    texts = bench.work / "sections"
+    texts.mkdir(parents=True, exist_ok=True)
+    for name in asked.only:
+        (texts / f"{name}.md").write_text(SECTIONS[name][1](bench) + "\n", encoding="utf-8")
+    parts = [
+        f"## {title}\n\n{(texts / f'{name}.md').read_text(encoding='utf-8')}"
+        for name, (title, _) in SECTIONS.items()
+        if (texts / f"{name}.md").is_file()
+    ]
+    by_hand = asked.page.read_text(encoding="utf-8").split(MEASURED)[0].rstrip()
+    told = (
+        f"{MEASURED}\nMeasured by `python -m benchmarks.interpreter --data DATA --work W`; the reader is the packaged MiniLM, "
+        "frozen."
+    )
+    asked.page.write_text("\n\n".join([by_hand, told, *parts]), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
