@@ -193,3 +193,25 @@ def test_random_vectors_repeat_by_seed_and_symbols_are_read_as_symbols(tmp_path:
     assert symbols.record.kind == "symbols"
     assert not np.allclose(symbols.table(), described.table())
     assert np.allclose(described.table()[0], described.table()[8])  # two genes of the heart
+
+
+def test_packaged_descriptions_are_made_of_the_tables_of_the_packaged_genes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from atlas.interpreter.gene_vectors import GeneVectors
+    from indexer.interpreter import gene_vectors
+    from indexer.sources.gene_texts import GeneText
+
+    monkeypatch.setattr(gene_vectors, "read_gene_texts", lambda _: (GeneText("ENSG1", "A", (), "human", "", "a gene"),))
+    with pytest.raises(InputError, match="name other genes"):
+        gene_vectors.package_gene_vectors(tmp_path, tmp_path / "out", work=tmp_path / "parts")
+    genes = GeneVectors.packaged().genes.slice(0, 3)
+    texts = tuple(
+        GeneText(one, "A", (), "human", "", text)
+        for one, text in zip(genes["ensembl_id"].to_pylist(), ("x", "y", "X"), strict=True)
+    )
+    monkeypatch.setattr(gene_vectors, "read_gene_texts", lambda _: texts)
+    monkeypatch.setattr(gene_vectors, "read_genes", lambda _: genes)
+    made = gene_vectors.package_gene_vectors(tmp_path, tmp_path / "out", work=tmp_path / "parts")
+    assert made.rows.tolist() == [0, 1, 0]
+    assert (tmp_path / "out" / "gene_vectors.safetensors").is_file()
