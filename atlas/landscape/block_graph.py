@@ -11,6 +11,7 @@ Source: neighbours of neighbours as in Dong, Moses and Li, "Efficient k-nearest 
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -186,6 +187,13 @@ def _shorten(points: Tensor, block: slice, candidates: Tensor, found: Tensor) ->
     found[block, :kept] = candidates[scores.topk(kept, dim=1)[1]].int()
 
 
+def _let_go(mapped: np.ndarray) -> None:
+    """Take the pages of a mapped file out of the process; the system may keep them, where memory is not wanted otherwise."""
+    mapping = getattr(mapped, "_mmap", None)
+    if mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
+        mapping.madvise(mmap.MADV_DONTNEED)
+
+
 def _decide(store: VectorStore, lists: Lists, found: Tensor, *, k: int, advance: Advance) -> NeighbourGraph:
     """Score every row on the master against all that is on a shortlist of its block, and keep the best ``k``."""
     import torch
@@ -195,7 +203,9 @@ def _decide(store: VectorStore, lists: Lists, found: Tensor, *, k: int, advance:
     seen = torch.zeros(store.n, dtype=torch.bool)
     master = np.load(store.path, mmap_mode="r", allow_pickle=False)
     enough = torch.arange(min(k + 1, store.n))  # so that even a block of copies has k others to name
-    for _, block in lists.blocks():
+    for number, (_, block) in enumerate(lists.blocks()):
+        if number % _BLOCKS_KEPT == 0:
+            _let_go(master)
         own = torch.arange(block.start, block.stop)
         candidates = _union(seen, found[block], own, enough)
         place = torch.searchsorted(candidates, own)
@@ -213,3 +223,6 @@ def _decide(store: VectorStore, lists: Lists, found: Tensor, *, k: int, advance:
         similarities[mine] = np.take_along_axis(values, sorted_by, axis=1)
         advance(own.numel())
     return NeighbourGraph(indices, similarities)
+
+
+_BLOCKS_KEPT = 64  # of whose rows the pages stay in the process while rows are scored on the master
