@@ -29,13 +29,10 @@ class CellDesk:
     ----------
     folder
         Of an interpreter; ``None``: the service has none, and says so.
-    threads
-        Torch threads.
     """
 
-    def __init__(self, folder: Path | None, *, threads: int) -> None:
+    def __init__(self, folder: Path | None) -> None:
         self._folder = folder
-        self._threads = threads
         self._lock = threading.Lock()
         self._made: Interpreter | None = None
 
@@ -103,7 +100,7 @@ class CellDesk:
 
                 if not self._folder.is_dir():
                     raise ConfigError(f"GEO_ATLAS_INTERPRETER names {self._folder}, which is no folder.")
-                self._made = Interpreter.load(self._folder, threads=self._threads)
+                self._made = Interpreter.load(self._folder)  # threads are the service's to deal
             return self._made
 
 

@@ -5,7 +5,6 @@ Served as ``uvicorn.Server(uvicorn.Config(create_app(settings), **SERVER_OPTIONS
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -105,7 +104,7 @@ def create_app(settings: Settings | None = None, atlas_factory: Callable[[Settin
     app.state.settings = used
     app.state.metrics = Metrics()
     folder = None if used.interpreter is None else used.interpreter.expanduser().absolute()
-    app.state.cells = CellDesk(folder, threads=max(1, used.threads or os.cpu_count() or 1))
+    app.state.cells = CellDesk(folder)
     v1 = APIRouter(prefix="/v1", dependencies=[Depends(refuse_repeated)])
     for module in _ROUTERS:
         v1.include_router(module.router)

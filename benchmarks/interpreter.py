@@ -31,7 +31,7 @@ from indexer.interpreter import evaluate as measuring
 from indexer.interpreter import floors
 from indexer.interpreter.comparison import Outcome, Split, difference, estimate, few, folds
 from indexer.interpreter.labelled_cells import LabelledCells
-from indexer.interpreter.making import Ingredients, learn, texts_of
+from indexer.interpreter.making import Ingredients, learn
 from indexer.interpreter.presets import load_preset
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -197,11 +197,10 @@ def unseen_labels(bench: Bench) -> str:
     rows = []
     for one in (SETS[0], SETS[2], SETS[5]):
         read = bench.read(one, ready).cells
-        texts = texts_of(read.labels)
         for code, label in enumerate(read.labels):
             split = folds(read.codes, read.groups, seed=0)[0]
             others = split.train[read.codes[split.train] != code]
-            shares = _kept(bench, (one.file, label), partial(_asked, ready, read, others, split.test, texts))
+            shares = _kept(bench, (one.file, label), partial(_asked, ready, read, others, split.test))
             mine = read.codes[split.test] == code
             auc = roc_auc(shares[:, code], mine)
             rows.append(
@@ -330,11 +329,9 @@ def _mouse(bench: Bench, read: measuring.LabelledSet) -> np.ndarray:
     return np.array([species[name] == "Mus musculus" for name in read.cells.cells.row_ids])
 
 
-def _asked(
-    ready: Ingredients, read: LabelledCells, train: np.ndarray, test: np.ndarray, texts: Sequence[str]
-) -> np.ndarray:
+def _asked(ready: Ingredients, read: LabelledCells, train: np.ndarray, test: np.ndarray) -> np.ndarray:
     judge = _judge(ready, read, train)
-    return judge.ask(read.cells.take(test), texts)
+    return judge.ask(read.cells.take(test), read.texts)
 
 
 def _curves(bench: Bench, one: Set, ready: Ingredients, read: LabelledCells) -> np.ndarray:

@@ -7,7 +7,7 @@ genes the source has. A cell depends on itself alone.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -138,34 +138,37 @@ class GeneReader:
         domain = None
         if self.domain is not None and (self.token or self.config.order == "above_usual"):
             domain = np.zeros((shape[0], self.domain.dim), np.float32)
-        for row in range(shape[0]):
-            one = _row(aligned, row)
-            vector, found, weights = self._strongest(one)
+        for row, (vector, found, weights) in enumerate(self._strongest(aligned)):
             genes[row, : len(found)], strengths[row, : len(found)] = found, weights
             if domain is not None and vector is not None:
                 domain[row] = vector
         organisms = (aligned.coverage.organism,) * shape[0]
         return CellGenes(aligned.sample_ids, genes, strengths, domain if self.token else None, organisms)
 
-    def _strongest(self, one: AlignedExpression) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
-        """Return the domain vector of one cell, its strongest genes and their strengths."""
-        k = self.config.top_k
-        vector: np.ndarray | None = None
-        if self.config.order == "above_usual":
-            if self.domain is None:
-                raise TypeError("the order above_usual comes with a model")
-            try:
-                vectors, (weights,) = self.domain.embed_with_weights(one, top=2 * k)
-            except InputError:  # a cell without signal has no genes, which its reader says
-                return None, np.zeros(0, np.int32), np.zeros(0, np.float32)
-            kept = self.has_vector[weights.genes]
-            return vectors[0], weights.genes[kept][:k], _sized(np.abs(weights.weights[kept][:k]))
+    def _strongest(self, aligned: AlignedExpression) -> Iterator[tuple[np.ndarray | None, np.ndarray, np.ndarray]]:
+        """Yield the domain vector of each cell, its strongest genes and their strengths."""
+        try:
+            yield from self._of_block(aligned)
+        except InputError:
+            if len(aligned.sample_ids) == 1:  # a cell without signal: nothing of it can be read, which is told later
+                yield None, np.zeros(0, np.int32), np.zeros(0, np.float32)
+                return
+            for row in range(len(aligned.sample_ids)):
+                yield from self._strongest(_row(aligned, row))
+
+    def _of_block(self, aligned: AlignedExpression) -> list[tuple[np.ndarray | None, np.ndarray, np.ndarray]]:
+        k, n = self.config.top_k, len(aligned.sample_ids)
+        if self.config.order == "above_usual" and self.domain is not None:
+            vectors, weighed = self.domain.embed_with_weights(aligned, top=2 * k)
+            kept = [self.has_vector[one.genes] for one in weighed]
+            return [
+                (vectors[i], one.genes[kept[i]][:k], _sized(np.abs(one.weights[kept[i]][:k])))
+                for i, one in enumerate(weighed)
+            ]
+        embedded: Sequence[np.ndarray | None] = [None] * n
         if self.token and self.domain is not None:
-            try:
-                vector = self.domain.embed_expression(one)[0]
-            except InputError:
-                vector = None
-        return vector, *self._by_expression(one)
+            embedded = list(self.domain.embed_expression(aligned))
+        return [(vector, *self._by_expression(_row(aligned, row))) for row, vector in enumerate(embedded)]
 
     def _by_expression(self, one: AlignedExpression) -> tuple[np.ndarray, np.ndarray]:
         linear = linear_values(one.values[0], unit=one.units[0])

@@ -8,6 +8,7 @@ gene.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -64,12 +65,12 @@ class GeneVectors:
         """``(n_genes,)`` bool."""
         return np.asarray(self.rows >= 0)
 
-    @property
+    @cached_property
     def gene_map(self) -> GeneMap:
         """Identity of the genes."""
         return gene_map_of(self.genes)
 
-    @property
+    @cached_property
     def vocabulary(self) -> str:
         """Hash of the genes in order."""
         return gene_vocabulary(self.genes)

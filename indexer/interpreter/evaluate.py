@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from atlas.interpreter.gene_vectors import GeneVectors
 from atlas.interpreter.interpreter import Interpreter
 from atlas.model.text_tower import MiniLmTower
 from indexer.evaluation.metrics import Estimate
@@ -20,6 +21,8 @@ from indexer.stage import Progress, silent_progress
 MIN_CELLS = 10
 """Labels with fewer cells are left out of figures, and named."""
 LOG, GENEPT_W, GENEPT_S, RANDOM = "log expression", "GenePT-w", "GenePT-s", "random gene vectors"
+DESCRIBED = ("descriptions", "endpoint")
+"""Kinds of vectors that GenePT is made of; beside others stand the packaged descriptions."""
 MEASURES = ("accuracy", "precision", "recall", "f1")
 
 
@@ -60,10 +63,10 @@ def read_set(
         If the file, its genes or a column cannot be used.
     """
     cells = read_labelled([file], ingredients.genes, label=label, group=donor, organism=organism, min_cells=min_cells)
-    found = floors.read_expression(file, ingredients.vectors, organism=organism)
+    vectors = ingredients.vectors if ingredients.vectors.record.kind in DESCRIBED else GeneVectors.packaged()
+    found = floors.read_expression(file, vectors, organism=organism)
     place = {name: i for i, name in enumerate(found.row_ids)}
     rows = np.array([place[name] for name in cells.cells.row_ids])
-    vectors = ingredients.vectors
     random = floors.random_table(len(vectors.rows), vectors.dim, seed=seed)
     features = {
         LOG: found.values[rows],

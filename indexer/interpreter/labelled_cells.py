@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from atlas.cells.label_text import clean_labels
+from atlas.cells.row_texts import tissues_of
 from atlas.cells.rows import CellRows, open_rows
 from atlas.errors import InputError, NotFoundError
 from atlas.interpreter.cell_genes import CellGenes, GeneReader, joined
@@ -25,8 +27,8 @@ class LabelledCells:
     ----------
     cells
         What is read of each.
-    labels
-        Names, in alphabetical order.
+    labels, texts
+        Names, in alphabetical order, and what they are in words: cleaned, with the tissue where a file names one.
     codes
         ``(n,)`` int64, place of each cell's label.
     groups
@@ -41,6 +43,7 @@ class LabelledCells:
 
     cells: CellGenes
     labels: tuple[str, ...]
+    texts: tuple[str, ...]
     codes: np.ndarray
     groups: np.ndarray
     organisms: np.ndarray
@@ -80,20 +83,34 @@ def read_labelled(
         If a column is missing.
     """
     parts, labels, groups, notes = [], [], [], []
+    tissues: set[str | None] = set()
     for file in files:
         with open_rows(file) as rows:
             cells, reading = reader.read(rows, organism=organism)
             labels += list(rows.labels(label))
             groups += [one or "" for one in _groups(rows, group)]
+            tissues |= set(tissues_of(rows))
         parts.append(cells)
         notes += list(reading.notes)
-    return choose(joined(parts), labels, groups=groups, min_cells=min_cells, notes=notes)
+    tissue = tissues.pop() if len(tissues) == 1 else None
+    return choose(joined(parts), labels, groups=groups, min_cells=min_cells, tissue=tissue, notes=notes)
 
 
 def choose(
-    cells: CellGenes, labels: Sequence[str | None], *, groups: Sequence[str], min_cells: int, notes: Sequence[str] = ()
+    cells: CellGenes,
+    labels: Sequence[str | None],
+    *,
+    groups: Sequence[str],
+    min_cells: int,
+    tissue: str | None = None,
+    notes: Sequence[str] = (),
 ) -> LabelledCells:
     """Keep the cells that have a label with enough others, and of which something can be read.
+
+    Parameters
+    ----------
+    tissue
+        Where all cells are from; what a label is in words depends on it.
 
     Raises
     ------
@@ -125,7 +142,10 @@ def choose(
         said.append(f"Left out: {lost:,} cells without a label, or of which no gene can be read.")
     organisms = np.array(cells.organisms, dtype=str)[rows]
     codes = np.array([place[str(labels[row])] for row in rows], dtype=np.int64)
-    return LabelledCells(cells.take(rows), names, codes, np.array(groups, dtype=str)[rows], organisms, few, tuple(said))
+    texts = tuple(one.cleaned for one in clean_labels(names, tissue=tissue))
+    return LabelledCells(
+        cells.take(rows), names, texts, codes, np.array(groups, dtype=str)[rows], organisms, few, tuple(said)
+    )
 
 
 def _groups(rows: CellRows, column: str | None) -> Sequence[str | None]:

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from atlas.cells.label_text import clean_labels
 from atlas.drafts import draft_of
 from atlas.errors import ConfigError
 from atlas.interpreter.cell_genes import GeneReader
@@ -178,7 +177,7 @@ def learn(
     if ingredients.preset.reader.adapter is not None:
         _adapt(network, ingredients.preset.reader.adapter, seed=spec.seed)
     losses = train(
-        network, cells.cells.take(chosen), cells.codes[chosen], spec=spec, texts=texts_of(cells.labels), folder=folder,
+        network, cells.cells.take(chosen), cells.codes[chosen], spec=spec, texts=cells.texts, folder=folder,
         progress=progress,
     )  # fmt: skip
     return Trained(network, losses)
@@ -226,11 +225,6 @@ def train_interpreter(
     return Interpreter.load(out, device=device), cells
 
 
-def texts_of(labels: Sequence[str]) -> tuple[str, ...]:
-    """Return labels as they are read: abbreviations spelled, numbers and underscores gone."""
-    return tuple(one.cleaned for one in clean_labels(labels))
-
-
 def _domain(source: str | None) -> JointModel:
     folder = resource_path("starter/model") if source is None else Path(source)
     return JointModel.load(folder)
@@ -262,6 +256,7 @@ def _write_record(path: Path, *, preset: Preset, cells: LabelledCells, losses: S
         "preset": preset.model_dump(mode="json"),
         "n_cells": len(cells),
         "labels": dict(zip(cells.labels, counts, strict=True)),
+        "texts": dict(zip(cells.labels, cells.texts, strict=True)),
         "left_out": cells.left_out,
         "organisms": {name: int((cells.organisms == name).sum()) for name in np.unique(cells.organisms).tolist()},
         "losses": [round(loss, 6) for loss in losses],

@@ -30,6 +30,14 @@ class ReaderSpec(_Strict):
     quantised: Quantised | None = None  # 8bit or 4bit, with the library bitsandbytes
     adapter: LoraSpec | None = None  # low-rank changes of the reader; the papers have none
 
+    @model_validator(mode="after")
+    def _whole_weights_change(self) -> Self:
+        if self.adapter is not None and self.quantised is not None:
+            raise ValueError(
+                "low-rank changes are merged into the weights, which quantised ones do not take: give one of the two"
+            )
+        return self
+
 
 class VectorsSpec(_Strict):
     """What stands for a gene.
