@@ -62,11 +62,16 @@ class CellDesk:
             If no gene is known, of no cell anything can be read, or too many cells are to be explained.
         """
         from atlas.cells.rows import open_rows
-        from atlas.cells.scoring import organism_of
+        from atlas.cells.scoring import Reading, organism_of
         from atlas.expression.align import align
         from atlas.interpreter.explain import explain
 
         made = self._interpreter()
+        if label is not None and label not in made.labels:
+            raise NotFoundError(
+                f"{label[:80]!r} is no label that the interpreter learned; it learned {', '.join(made.labels[:20])}.",
+                details={"labels": list(made.labels)},
+            )
         if n_genes and matrix.n_samples > MOST_EXPLAINED:
             raise InputError(
                 f"{matrix.n_samples:,} cells are to be explained; at most {MOST_EXPLAINED} are in one answer. Send fewer, or ask "
@@ -77,7 +82,7 @@ class CellDesk:
             chosen = organism or organism_of(rows, made.genes.genes)
         aligned = align(matrix, made.genes.genes, organism=chosen)
         read = made.genes.read_aligned(aligned)
-        found = made.interpret(read)
+        found = made.interpret(read, notes=Reading(rows.name, rows.scale, aligned.coverage, len(read), ()).notes)
         shares = made.ask(read, texts) if texts else None
         cells = []
         for row in range(len(read)):

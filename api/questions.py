@@ -19,6 +19,7 @@ FilterValue = Annotated[str, Field(min_length=1, max_length=200)]
 FilterValues = Annotated[list[FilterValue], Field(max_length=50)]
 ClusterIds = Annotated[list[Annotated[int, Field(ge=0, le=2**31 - 1)]], Field(max_length=50)]
 PartTexts = Annotated[list[Annotated[str, Field(min_length=1)]], Field(max_length=MAX_PARTS)]
+LabelTexts = Annotated[list[Annotated[str, Field(min_length=1, max_length=500)]], Field(max_length=100, fail_fast=True)]
 Sort = Literal[
     "row",
     "-row",
@@ -181,7 +182,7 @@ class CellsQuery(BaseModel):
         None, min_length=1, max_length=500, description="Label to explain; default: the likeliest."
     )
     genes: int = Field(10, ge=0, le=1_000, description="Most genes told of a cell; 0: nothing is explained.")
-    text: PartTexts = Field([], description="A label in words, learned or not, to be scored too; repeatable.")
+    text: LabelTexts = Field([], description="A label in words, learned or not, to be scored too; repeatable.")
     organism: Literal["human", "mouse"] | None = Field(None, description="Default: whose genes the names are.")
 
 

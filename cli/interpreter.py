@@ -50,6 +50,7 @@ def train(
     change: Change = None,
     reader: Reader = None,
     gene_texts: Texts = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an interpreter that is there.")] = False,
     organism: cells.Organism = None,
     device: Device = None,
     as_json: options.Json = False,
@@ -59,15 +60,19 @@ def train(
     Example: geo-atlas interpreter train my.h5ad --label cell_type --out my-interpreter
     """
     from atlas.settings import load_settings
-    from indexer.interpreter.making import train_interpreter
+    from indexer.interpreter.making import own_labels, train_interpreter
 
     told = _preset(preset, change, reader=reader, gene_texts=gene_texts)
     made, read = train_interpreter(
-        files, out, preset=told, label=label, organism=organism, settings=load_settings(), device=_device(device),
-        progress=RichProgress(),
+        files, out, preset=told, label=label, organism=organism, force=force, settings=load_settings(),
+        device=_device(device), progress=RichProgress(),
     )  # fmt: skip
     for note in read.notes:
         say(note)
+    right = own_labels(made, read)
+    say(
+        f"Of the cells it learned from, {right:.0%} get their own label; of others, fewer (geo-atlas interpreter evaluate)."
+    )
     if as_json:
         print_json(
             {
@@ -111,7 +116,7 @@ def predict(
     from cli.label_file import read_labels
 
     refuse_target(out, force=force, inputs=(file,))
-    texts = () if ask is None else read_labels(ask)
+    texts = () if ask is None else tuple(dict.fromkeys(read_labels(ask)))
     made = Interpreter.load(folder, device=_device(device))
     read, reading = made.read(file, layer=layer, unit=cells.unit_of(unit), organism=organism)
     found = made.interpret(read, notes=reading.notes)

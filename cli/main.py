@@ -30,6 +30,8 @@ from cli import (
     workspace,
 )
 
+_STOPPED = 130  # what shells call a command ended by Ctrl-C
+
 app = typer.Typer(
     name="geo-atlas",
     help="An atlas of public human transcriptomes: search it by phrase, by sample, by your own expression.",
@@ -68,7 +70,7 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8", errors="replace")
     try:
-        app(standalone_mode=False)
+        _end(app(standalone_mode=False))
     except AtlasError as error:
         sys.stderr.write(f"geo-atlas: {error.message}\n")
         for note in getattr(error, "__notes__", []):
@@ -77,8 +79,7 @@ def main() -> None:
     except typer.Exit as stop:
         sys.exit(stop.exit_code)
     except (typer.Abort, KeyboardInterrupt):
-        sys.stderr.write("Stopped.\n")
-        sys.exit(130)
+        _end(_STOPPED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
@@ -88,6 +89,14 @@ def main() -> None:
             raise
         show()
         sys.exit(getattr(error, "exit_code", 2))
+
+
+def _end(status: object) -> None:
+    """End with a command's status: the library hands back that of an early exit, Ctrl-C included, and raises nothing."""
+    if status == _STOPPED:
+        sys.stderr.write("Stopped.\n")
+    if isinstance(status, int) and status:
+        sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -38,7 +38,11 @@ async def interpret(
     def answer(body: bytes) -> CellsAnswer:
         matrix = matrix_of(content_type, body, settings, genes=desk.genes())
         return desk.interpret(
-            matrix, label=query.label, n_genes=query.genes, texts=tuple(query.text), organism=query.organism
+            matrix,
+            label=query.label,
+            n_genes=query.genes,
+            texts=tuple(dict.fromkeys(query.text)),
+            organism=query.organism,
         )
 
     async with gates.uploads.admit():

@@ -64,6 +64,10 @@ def interpreter_hash(folder: Path) -> str:
             raise ArtifactError(
                 f"The interpreter in {folder} is incomplete: {name} is missing. Give a complete folder.", kind="missing"
             ) from error
+        except OSError as error:
+            raise ArtifactError(
+                f"{folder / name} cannot be read: {error.strerror or error}. Restore it.", kind="corrupt"
+            ) from error
     return digest.hexdigest()
 
 
@@ -127,7 +131,7 @@ def read_interpreter(folder: Path) -> InterpreterParts:
         tensors = dict(load_file(path))
     except FileNotFoundError as error:
         raise ArtifactError(f"{path} is missing. Give a complete folder.", kind="missing") from error
-    except (SafetensorError, KeyError) as error:
+    except (OSError, SafetensorError, KeyError) as error:
         raise ArtifactError(f"{path} is not a readable tensor file: {error}. Restore it.", kind="corrupt") from error
     vectors = GeneVectors.from_tensors(tensors, genes=genes, record=config.vectors, path=path)
     learned = {name: tensor for name, tensor in tensors.items() if name not in _GENE_TENSORS}

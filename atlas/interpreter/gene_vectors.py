@@ -112,7 +112,7 @@ class GeneVectors:
             raise ArtifactError(
                 f"{path} is missing. Restore it.", kind="missing", details={"path": str(path)}
             ) from error
-        except (SafetensorError, KeyError) as error:
+        except (OSError, SafetensorError, KeyError) as error:
             raise ArtifactError(
                 f"{path} is not a readable tensor file: {error}. Restore it.", kind="corrupt"
             ) from error

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from atlas.errors import InputError
 from indexer.evaluation.metrics import Estimate, confusion, interval, macro_f1
 
 N_FOLDS = 3
@@ -72,13 +73,32 @@ class Outcome:
 
 
 def folds(codes: np.ndarray, groups: np.ndarray, *, seed: int, n_folds: int = N_FOLDS) -> tuple[Split, ...]:
-    """Deal cells to folds: whole donors where there are as many donors as folds, else labels in equal shares."""
+    """Deal cells to folds: whole donors where donors are named, else labels in equal shares.
+
+    Raises
+    ------
+    InputError
+        If there are fewer donors than folds, a cell has none while others have, or the rarest label has fewer cells than folds.
+    """
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
-    by_donor = len(np.unique(groups)) >= n_folds and bool((groups != "").all())
-    if by_donor:
+    named = groups != ""
+    if named.any():
+        n_donors = len(np.unique(groups[named]))
+        if n_donors < n_folds or not named.all():
+            raise InputError(
+                f"{n_donors} donors are named, and {int((~named).sum()):,} cells have none: whole donors cannot be dealt to "
+                f"{n_folds} folds. Ask for fewer folds (--folds), or leave --donor away.",
+                details={"donors": n_donors, "folds": n_folds},
+            )
         dealt = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed).split(codes, codes, groups)
     else:
+        rarest = int(np.bincount(codes)[np.unique(codes)].min())
+        if rarest < n_folds:
+            raise InputError(
+                f"The rarest label has {rarest} cells, fewer than {n_folds} folds. Ask for fewer folds (--folds).",
+                details={"cells": rarest, "folds": n_folds},
+            )
         dealt = StratifiedKFold(n_folds, shuffle=True, random_state=seed).split(codes, codes)
     return tuple(Split(train, test) for train, test in dealt)
 

@@ -6,13 +6,15 @@ import copy
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from atlas.digests import sha256_json
 from atlas.drafts import draft_of
-from atlas.errors import ConfigError
+from atlas.errors import ConfigError, InputError
 from atlas.interpreter.cell_genes import GeneReader
 from atlas.interpreter.checkpoint import InterpreterParts, write_interpreter
 from atlas.interpreter.config import DomainModel, InterpreterConfig, NetworkConfig, ReaderConfig
@@ -176,8 +178,18 @@ def learn(
     network = ingredients.network(cells.labels, seed=spec.seed)
     if ingredients.preset.reader.adapter is not None:
         _adapt(network, ingredients.preset.reader.adapter, seed=spec.seed)
+    told = sha256_json(
+        {
+            "preset": ingredients.preset.model_dump(mode="json"),
+            "reader": ingredients.reader.fingerprint,
+            "vectors": sha256(ingredients.vectors.codes.tobytes()).hexdigest(),
+            "domain": None if ingredients.domain is None else ingredients.domain.hash,
+            "labels": cells.labels,
+        }
+    )
     losses = train(
         network, cells.cells.take(chosen), cells.codes[chosen], spec=spec, texts=cells.texts, folder=folder,
+        told=told,
         progress=progress,
     )  # fmt: skip
     return Trained(network, losses)
@@ -190,6 +202,7 @@ def train_interpreter(
     preset: Preset,
     label: str = "cell_type",
     organism: str | None = None,
+    force: bool = False,
     settings: Settings | None = None,
     device: str | None = None,
     progress: Progress = silent_progress,
@@ -207,6 +220,9 @@ def train_interpreter(
     organism
         Of all files; ``None``: of each, the one whose genes the names are.
 
+    force
+        Replace an interpreter that is there.
+
     Raises
     ------
     BusyError
@@ -214,6 +230,7 @@ def train_interpreter(
     InputError, ArtifactError, ConfigError, ResourceError
         If files, preset, reader or memory do not serve.
     """
+    _refuse_folder(out, force=force)
     with one_writer(out, purpose="training an interpreter", who="training", option="--out"):
         ingredients = Ingredients.load(preset, work=out / "parts", settings=settings, device=device, progress=progress)
         cells = read_labelled(files, ingredients.genes, label=label, organism=organism)
@@ -223,6 +240,21 @@ def train_interpreter(
         _write_record(out / RECORD, preset=preset, cells=cells, losses=trained.losses)
         (out / "parts" / CHECKPOINT).unlink(missing_ok=True)
     return Interpreter.load(out, device=device), cells
+
+
+def own_labels(made: Interpreter, cells: LabelledCells) -> float:
+    """Return the share of cells, among those given, that get their own label; at most a thousand are asked, drawn by seed."""
+    rows = np.random.default_rng(0).permutation(len(cells))[:1_000]
+    found = made.interpret(cells.cells.take(rows)).best
+    return float(np.mean([one == cells.labels[cells.codes[row]] for one, row in zip(found, rows, strict=True)]))
+
+
+def _refuse_folder(out: Path, *, force: bool) -> None:
+    """Refuse a place that is no folder, or holds an interpreter that nobody said may go."""
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file; give the folder of the new interpreter (--out).")
+    if (out / "config.json").is_file() and not force:
+        raise InputError(f"{out} holds an interpreter already; give another --out, or --force to replace it.")
 
 
 def _domain(source: str | None) -> JointModel:

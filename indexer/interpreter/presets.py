@@ -70,7 +70,8 @@ class DomainSpec(_Strict):
 class TrainingSpec(_Strict):
     """How it learns."""
 
-    epochs: int = Field(15, ge=1)
+    epochs: int = Field(12, ge=1)
+    min_steps: int = Field(0, ge=0)  # of the optimiser: few cells are read in more epochs, until there are so many
     batch: int = Field(32, ge=1)
     learning_rate: float = Field(1e-3, gt=0)
     weight_decay: float = Field(0.01, ge=0)
@@ -117,7 +118,7 @@ def load_preset(name: str, *, changes: tuple[str, ...] = ()) -> Preset:
     ConfigError
         If there is no such preset, it is no preset, or a change names no field or gives an impossible value.
     """
-    return read_preset(name, Preset, folder=FOLDER, changes=changes)
+    return read_preset(name, Preset, folder=FOLDER, changes=changes, example="genes.top_k=128")
 
 
 def absolute(path: str | None) -> str | None:

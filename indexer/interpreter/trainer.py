@@ -46,6 +46,7 @@ def train(
     spec: TrainingSpec,
     texts: Sequence[str] = (),
     folder: Path | None = None,
+    told: str = "",
     progress: Progress = silent_progress,
 ) -> list[float]:
     """Train a network in place and return the mean loss of each epoch.
@@ -60,6 +61,8 @@ def train(
         The labels in words; needed where ``spec.answers`` is above 0.
     folder
         Where a run that is killed is kept; ``None``: nowhere.
+    told
+        Everything else that makes the run what it is: a kept run of another is left aside.
 
     Raises
     ------
@@ -71,7 +74,7 @@ def train(
     if spec.recompute:
         network.reader.recompute_in_backward()
     with torch.random.fork_rng(devices=[]), memory_told():
-        return _Run(network, cells, codes, spec=spec, texts=texts, folder=folder).to_the_end(progress)
+        return _Run(network, cells, codes, spec=spec, texts=texts, folder=folder, told=told).to_the_end(progress)
 
 
 class _Run:
@@ -86,7 +89,9 @@ class _Run:
         spec: TrainingSpec,
         texts: Sequence[str],
         folder: Path | None,
+        told: str,
     ) -> None:
+        self._told = json.dumps([told, list(texts)])
         self._network, self._spec, self._folder = network, spec, folder
         self._rows = np.flatnonzero(cells.has_genes)
         self._cells, self._codes = cells, codes
@@ -95,13 +100,15 @@ class _Run:
         self._optimiser = torch.optim.AdamW(groups, lr=spec.learning_rate)
         self._answers = Answers(network, texts) if spec.answers else None
         self._weights = _label_weights(codes[self._rows], balanced=spec.balanced)
-        self._n_steps = spec.epochs * math.ceil(len(self._rows) / spec.batch)
+        steps_each = math.ceil(len(self._rows) / spec.batch)
+        self._n_epochs = max(spec.epochs, math.ceil(spec.min_steps / steps_each))
+        self._n_steps = self._n_epochs * steps_each
 
     def to_the_end(self, progress: Progress) -> list[float]:
         state = self._resumed() or _State(0, [])
-        with progress(self._spec.epochs, "epochs") as bar:
+        with progress(self._n_epochs, "epochs") as bar:
             bar.advance(state.epoch)
-            while state.epoch < self._spec.epochs:
+            while state.epoch < self._n_epochs:
                 state.losses.append(self._epoch(state.epoch))
                 state.epoch += 1
                 self._keep(state)
@@ -204,7 +211,7 @@ class _Run:
         """Say what a kept run is of."""
         import hashlib
 
-        digest = hashlib.sha256(self._spec.model_dump_json().encode())
+        digest = hashlib.sha256(f"{self._spec.model_dump_json()}\n{self._told}\n".encode())
         for part in (self._cells.genes, self._cells.strengths, self._codes, self._cells.domain):
             digest.update(b"" if part is None else np.ascontiguousarray(part).tobytes())
         for name, parameter in self._learning.items():

@@ -212,11 +212,13 @@ def load_preset(name: str, *, changes: Sequence[str] = ()) -> Preset:
     return read_preset(name, Preset, folder=_FOLDER, changes=changes)
 
 
-def read_preset(name: str, schema: type[Told], *, folder: str, changes: Sequence[str] = ()) -> Told:
+def read_preset(
+    name: str, schema: type[Told], *, folder: str, changes: Sequence[str] = (), example: str = "loss.jsd=0.5"
+) -> Told:
     """Read a preset of any schema; see :func:`load_preset`. ``folder`` is the package that its kind lies in."""
     raw = _read(name, folder=folder)
     for change in changes:
-        _apply(raw, change)
+        _apply(raw, change, example=example)
     try:
         return schema.model_validate(raw)
     except ValidationError as error:
@@ -235,7 +237,13 @@ def _problem(place: tuple[int | str, ...], kind: str, message: str, *, schema: t
             section = None if field is None else _section(field.annotation)
         if section is not None:
             message = f"there is no such field, expected one of {', '.join(sorted(section.model_fields))}"
-    return f"{'.'.join(map(str, place))}: {message}"
+    if kind in ("model_type", "dict_type"):
+        message = "this is a section of several fields; change one of them, for instance " + ".".join(
+            map(str, (*place, "field=value"))
+        )
+    where = ".".join(map(str, place))
+    message = message.removeprefix("Value error, ")
+    return f"{where}: {message}" if where else message
 
 
 def _section(annotation: Any) -> type[BaseModel] | None:
@@ -266,10 +274,10 @@ def _read(name: str, *, folder: str) -> dict[str, Any]:
     return raw
 
 
-def _apply(raw: dict[str, Any], change: str) -> None:
+def _apply(raw: dict[str, Any], change: str, *, example: str) -> None:
     key, equals, value = change.partition("=")
     if not equals or not key:
-        raise ConfigError(f"{change!r} is no change of a preset; expected key=value, for instance loss.jsd=0.5.")
+        raise ConfigError(f"{change!r} is no change of a preset; expected key=value, for instance {example}.")
     *path, last = key.split(".")
     section = raw
     for part in path:

@@ -78,6 +78,14 @@ def test_texts_and_label_may_be_asked_for(service: str) -> None:
     assert sum(cell["texts"].values()) == pytest.approx(1.0, abs=1e-5)
 
 
+def test_text_given_twice_has_one_share_and_what_was_read_is_told(service: str) -> None:
+    found = httpx.post(
+        f"{service}{URL}", params={"genes": 0, "text": ["heart", "heart", "skin"]}, json=table(["heart"])
+    ).json()
+    assert sum(found["cells"][0]["texts"].values()) == pytest.approx(1.0, abs=1e-5)
+    assert "64 of 64 genes recognised" in found["notes"][0]
+
+
 def test_nothing_is_explained_where_nobody_asks(service: str) -> None:
     found = httpx.post(f"{service}{URL}", params={"genes": 0}, json=table(LABELS)).json()
     assert len(found["cells"]) == len(LABELS)
@@ -88,6 +96,9 @@ def test_hostile_questions_are_refused(service: str) -> None:
     with httpx.Client(base_url=service, timeout=20) as http:
         assert_error(http.post(URL, json=table(LABELS)), 422, "invalid_input")
         assert_error(http.post(URL, params={"label": "neuron"}, json=table(["heart"])), 404, "not_found")
+        assert_error(http.post(URL, params={"label": "neuron", "genes": 0}, json=table(["heart"])), 404, "not_found")
+        assert_error(http.post(URL, params={"text": "  "}, json=table(["heart"])), 422, "invalid_input")
+        assert_error(http.post(URL, params={"text": "x" * 501}, json=table(["heart"])), 422, "invalid_input")
         assert_error(http.post(URL, params={"genes": -1}, json=table(["heart"])), 422, "invalid_input")
         assert_error(http.post(URL, params={"organism": "rat"}, json=table(["heart"])), 422, "invalid_input")
         assert_error(http.post(URL, params={"text": "x " * 200}, json=table(["heart"])), 422, "invalid_input")

@@ -31,6 +31,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def asked(place: Path) -> list[str]:
     changes = (
         "genes.top_k=6",
+        "training.min_steps=0",
         "training.epochs=12",
         "training.batch=8",
         "training.learning_rate=0.02",

@@ -66,3 +66,12 @@ def test_no_text_and_endless_text_are_refused(tmp_path: Path) -> None:
         Answers(network, [])
     with pytest.raises(InputError, match="takes 65 tokens"):
         Answers(network, ["heart", "heart " * 65])
+
+
+@pytest.mark.parametrize(
+    ("texts", "said"), [(["heart", "heart"], "twice"), (["  "], "empty"), ([""], "empty"), (["\0"], "empty")]
+)
+def test_text_given_twice_or_empty_is_refused(tmp_path: Path, texts: list[str], said: str) -> None:
+    network = tiny_network(tiny_reader(tmp_path / "reader", "llama"))
+    with pytest.raises(InputError, match=said):
+        Answers(network, texts)

@@ -101,6 +101,9 @@ def test_file_that_is_missing_or_damaged_is_named(folder: Path, tmp_path: Path, 
     path.unlink()
     with pytest.raises(ArtifactError, match="missing"):
         Interpreter.load(tmp_path / "copy")
+    path.mkdir()
+    with pytest.raises(ArtifactError, match="Restore"):
+        Interpreter.load(tmp_path / "copy")
 
 
 def test_another_language_model_is_refused(folder: Path, tmp_path: Path) -> None:

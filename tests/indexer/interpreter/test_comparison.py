@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_score
 
+from atlas.errors import InputError
 from indexer.interpreter.comparison import Outcome, difference, estimate, few, folds, run
 
 CODES = np.repeat([0, 1, 2], [20, 30, 10])
@@ -87,3 +88,14 @@ def test_what_is_done_is_kept_and_not_done_again(tmp_path: Path) -> None:
     assert np.array_equal(first.predicted, again.predicted)
     run(predict, CODES, splits, seeds=[0], keep=tmp_path, key={"method": "b"})  # type: ignore[arg-type]
     assert len(asked) == 9
+
+
+def test_donors_or_cells_that_cannot_be_dealt_are_told() -> None:
+    with pytest.raises(InputError, match="2 donors are named, and 0 cells have none"):
+        folds(CODES, np.array([f"d{i % 2}" for i in range(60)]), seed=0)
+    groups = np.array([f"d{i % 6}" for i in range(60)])
+    groups[7] = ""
+    with pytest.raises(InputError, match="1 cells have none"):
+        folds(CODES, groups, seed=0)
+    with pytest.raises(InputError, match="rarest label has 10 cells, fewer than 11 folds"):
+        folds(CODES, np.full(60, ""), seed=0, n_folds=11)

@@ -89,6 +89,9 @@ def test_kept_run_of_other_cells_or_rules_is_left_aside(tmp_path: Path, cells_re
     train(fresh, cells_read, CODES, spec=other)
     train(again, cells_read, CODES, spec=other, folder=tmp_path / "kept")
     assert same(fresh, again)
+    renamed = network_of(tmp_path)
+    train(renamed, cells_read, CODES, spec=other, folder=tmp_path / "kept", told="another instruction")
+    assert same(fresh, renamed)  # it began anew: the kept run was of something else, and had ended
     (tmp_path / "kept" / CHECKPOINT).write_bytes(b"half a file")
     third = network_of(tmp_path)
     train(third, cells_read, CODES, spec=other, folder=tmp_path / "kept")
@@ -117,3 +120,19 @@ def test_balanced_labels_weigh_the_same() -> None:
     assert weights is not None
     assert weights.tolist() == pytest.approx([4 / 6, 2.0])
     assert trainer._label_weights(np.array([0, 1]), balanced=False) is None
+
+
+def test_run_of_something_else_is_not_gone_on_with(
+    tmp_path: Path, cells_read: CellGenes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    plain: Any = trainer._Run._epoch
+    monkeypatch.setattr(trainer._Run, "_epoch", lambda run, epoch: asked.append(epoch) or plain(run, epoch))
+    for told in ("one", "one", "another"):
+        train(network_of(tmp_path), cells_read, CODES, spec=SPEC, folder=tmp_path / "kept", told=told)
+    assert asked == [0, 1, 2, 3, 0, 1, 2, 3]
+
+
+def test_few_cells_are_read_more_often(tmp_path: Path, cells_read: CellGenes) -> None:
+    spec = SPEC.model_copy(update={"epochs": 1, "min_steps": 10})  # three steps an epoch
+    assert len(train(network_of(tmp_path), cells_read, CODES, spec=spec)) == 4

@@ -215,3 +215,27 @@ def test_packaged_descriptions_are_made_of_the_tables_of_the_packaged_genes(
     made = gene_vectors.package_gene_vectors(tmp_path, tmp_path / "out", work=tmp_path / "parts")
     assert made.rows.tolist() == [0, 1, 0]
     assert (tmp_path / "out" / "gene_vectors.safetensors").is_file()
+
+
+def test_finished_interpreter_is_not_replaced_unless_asked_for(tmp_path: Path) -> None:
+    file, preset = toy_file(tmp_path, LABELS), preset_of(tmp_path, epochs=1)
+    train_interpreter([file], tmp_path / "made", preset=preset)
+    with pytest.raises(InputError, match="holds an interpreter already"):
+        train_interpreter([file], tmp_path / "made", preset=preset)
+    train_interpreter([file], tmp_path / "made", preset=preset, force=True)
+    with pytest.raises(InputError, match="is a file"):
+        train_interpreter([file], file, preset=preset)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("nonsense", "for instance genes.top_k=128"),
+        ("genes=5", "genes: this is a section of several fields"),
+        ("domain=null", "cannot be used: the order above_usual needs a joint model"),
+        ("reader.quantised=9bit", "reader.quantised"),
+    ],
+)
+def test_change_that_makes_no_preset_is_told_in_words(change: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        load_preset("starter", changes=(change,))
