@@ -11,7 +11,6 @@ Source: neighbours of neighbours as in Dong, Moses and Li, "Efficient k-nearest 
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -21,7 +20,7 @@ import numpy as np
 from atlas.landscape.neighbours import NeighbourGraph
 from atlas.vectors.axes import Axes
 from atlas.vectors.passes import rows_in_order
-from atlas.vectors.store import VectorStore
+from atlas.vectors.store import VectorStore, release_pages
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -85,6 +84,7 @@ def build_block_graph(
     plan = plan or BlockPlan()
     done = advance or (lambda n: None)
     reduced = reduce_rows(store, min(plan.dims, store.dim), seed=seed)
+    store.release_pages()  # of the rows that the axes were found on
     lists = Lists.of(reduced[:, : plan.list_dims], rows=plan.list_rows, n_probe=plan.n_probe, seed=seed)
     points = torch.from_numpy(reduced[lists.order])
     del reduced
@@ -187,13 +187,6 @@ def _shorten(points: Tensor, block: slice, candidates: Tensor, found: Tensor) ->
     found[block, :kept] = candidates[scores.topk(kept, dim=1)[1]].int()
 
 
-def _let_go(mapped: np.ndarray) -> None:
-    """Take the pages of a mapped file out of the process; the system may keep them, where memory is not wanted otherwise."""
-    mapping = getattr(mapped, "_mmap", None)
-    if mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
-        mapping.madvise(mmap.MADV_DONTNEED)
-
-
 def _decide(store: VectorStore, lists: Lists, found: Tensor, *, k: int, advance: Advance) -> NeighbourGraph:
     """Score every row on the master against all that is on a shortlist of its block, and keep the best ``k``."""
     import torch
@@ -205,7 +198,7 @@ def _decide(store: VectorStore, lists: Lists, found: Tensor, *, k: int, advance:
     enough = torch.arange(min(k + 1, store.n))  # so that even a block of copies has k others to name
     for number, (_, block) in enumerate(lists.blocks()):
         if number % _BLOCKS_KEPT == 0:
-            _let_go(master)
+            release_pages(master)
         own = torch.arange(block.start, block.stop)
         candidates = _union(seen, found[block], own, enough)
         place = torch.searchsorted(candidates, own)
@@ -225,4 +218,4 @@ def _decide(store: VectorStore, lists: Lists, found: Tensor, *, k: int, advance:
     return NeighbourGraph(indices, similarities)
 
 
-_BLOCKS_KEPT = 64  # of whose rows the pages stay in the process while rows are scored on the master
+_BLOCKS_KEPT = 2  # whose rows' pages, some 250 MB a block, stay in the process while rows are scored on the master

@@ -7,6 +7,7 @@ engine, batch or chunk found the row.
 
 from __future__ import annotations
 
+import mmap
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -76,6 +77,10 @@ class VectorStore:
         if self._file is not None:
             os.close(self._file)
             self._file = None
+
+    def release_pages(self) -> None:
+        """Take the pages that were read through the map out of the process; see :func:`release_pages`."""
+        release_pages(self._matrix)
 
     def rows(self, ids: np.ndarray) -> np.ndarray:
         """Return the vectors of ``ids``.
@@ -225,3 +230,13 @@ def _open_matrix(path: Path, *, mmap: bool) -> np.ndarray:
             kind="corrupt",
         )
     return matrix
+
+
+def release_pages(mapped: np.ndarray) -> None:
+    """Take the pages of a mapped file out of the process: they count as its memory, though the system could have them back.
+
+    The system keeps them for the next reader where memory is not wanted otherwise. An array that is no map stays as it is.
+    """
+    mapping = getattr(mapped, "_mmap", None)
+    if mapping is not None and hasattr(mapping, "madvise") and hasattr(mmap, "MADV_DONTNEED"):
+        mapping.madvise(mmap.MADV_DONTNEED)

@@ -10,7 +10,7 @@ from vector_cases import stored, study_vectors
 
 import atlas.vectors.store as store_module
 from atlas.errors import ArtifactError, InputError
-from atlas.vectors.store import VectorStore
+from atlas.vectors.store import VectorStore, release_pages
 
 
 def test_scores_in_chunks_equal_the_matrix_product(tmp_path: Path) -> None:
@@ -89,3 +89,14 @@ def test_files_that_are_no_vectors_are_refused(tmp_path: Path) -> None:
     for mmap in (True, False):
         with pytest.raises(ArtifactError, match="complete npy"):
             VectorStore.open(path, mmap=mmap)
+
+
+def test_released_pages_are_read_again(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).normal(size=(500, 64)).astype(np.float16)
+    np.save(tmp_path / "v.npy", values)
+    with VectorStore.open(tmp_path / "v.npy") as store:
+        before = store.rows(np.arange(500))
+        store.release_pages()
+        assert np.array_equal(store.rows(np.arange(500)), before)
+    release_pages(values)  # no map: nothing to release
+    assert np.isfinite(values).all()
