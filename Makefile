@@ -33,7 +33,7 @@ $(STAMP): requirements.lock pyproject.toml
 	  echo "Install it, or name it: make PYTHON=/path/to/python3.11" >&2; \
 	  exit 1; \
 	fi; \
-	"$$python" -c 'import sys; print("Setting up $(VENV) with Python", sys.version.split()[0])'; \
+	"$$python" -c 'import sys; print("Setting up $(VENV) with Python", sys.version.split()[0], "- packages of a GB or more come, which takes minutes")'; \
 	"$$python" -m venv --clear $(VENV) || { \
 	  echo "Python cannot make an environment here; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 	@$(BIN)/python -m pip install --disable-pip-version-check --quiet -r requirements.lock
