@@ -58,7 +58,7 @@ class Opened:
 
     def warm_filters(self) -> None:
         """Make ready what ``exclude`` looks through."""
-        _ = self._filtered.searched
+        self._filtered.contains("\0")  # in no text
 
     @cached_property
     def model(self) -> JointModel:
