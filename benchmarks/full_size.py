@@ -105,8 +105,7 @@ SECTIONS = (
     Section(
         "catalog",
         "Catalog",
-        "Bars: loaded within 4 minutes, questions within 20 ms. `exclude` looks through every text the first time a word is left "
-        "out; the answer is kept.",
+        "Bars: loaded within 4 minutes, questions within 20 ms.",
         ("catalog_load --starter S/pr80 --scratch S/catalog",),
     ),
     Section(
