@@ -42,9 +42,7 @@ class Answers:
     def __init__(self, network: Network, texts: Sequence[str]) -> None:
         if not texts:
             raise InputError("No label is given; give at least one text to score.")
-        if blank := next((text for text in texts if not text.strip(" \0\t\n")), None):
-            raise InputError(f"The text {blank!r} is empty; give words.")
-        if any(not text for text in texts):
+        if not all(text.strip(" \0\t\n") for text in texts):
             raise InputError("A text is empty; give words.")
         if len(set(texts)) < len(texts):
             raise InputError("A text is given twice, and would take two shares; give each once.")

@@ -6,21 +6,24 @@ shapes and numbers are checked on reading, so that a network is never half anoth
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from atlas.errors import ArtifactError, ResourceError
+from atlas.errors import ArtifactError
 from atlas.interpreter.config import InterpreterConfig, config_json, read_config
 from atlas.interpreter.gene_vectors import GeneVectors
-from atlas.model.checkpoint import GENES_SCHEMA, gene_vocabulary, read_genes
+from atlas.model.checkpoint import (
+    GENES_SCHEMA,
+    files_hash,
+    gene_vocabulary,
+    parquet_bytes,
+    read_genes,
+    read_tensors,
+    replace_files,
+)
 from atlas.model.libraries import check_libraries, installed_libraries
 
 FILES = ("config.json", "genes.parquet", "interpreter.safetensors")
@@ -55,20 +58,7 @@ def interpreter_hash(folder: Path) -> str:
     ArtifactError
         If one is missing.
     """
-    digest = hashlib.sha256()
-    for name in FILES:
-        try:
-            with (folder / name).open("rb") as stream:
-                digest.update(f"{name} {hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
-        except FileNotFoundError as error:
-            raise ArtifactError(
-                f"The interpreter in {folder} is incomplete: {name} is missing. Give a complete folder.", kind="missing"
-            ) from error
-        except OSError as error:
-            raise ArtifactError(
-                f"{folder / name} cannot be read: {error.strerror or error}. Restore it.", kind="corrupt"
-            ) from error
-    return digest.hexdigest()
+    return files_hash(folder, FILES, what="interpreter")
 
 
 def write_interpreter(folder: Path, parts: InterpreterParts) -> None:
@@ -83,28 +73,12 @@ def write_interpreter(folder: Path, parts: InterpreterParts) -> None:
 
     tensors = {**parts.vectors.tensors(), **{name: tensor.astype(np.float32) for name, tensor in parts.learned.items()}}
     facts = {"vocabulary": gene_vocabulary(parts.vectors.genes), "libraries": installed_libraries()}
-    sink = pa.BufferOutputStream()
-    pq.write_table(parts.vectors.genes.cast(GENES_SCHEMA), sink, compression="zstd")
     contents = {
         "interpreter.safetensors": save({name: np.ascontiguousarray(one) for name, one in tensors.items()}),
-        "genes.parquet": bytes(sink.getvalue().to_pybytes()),
+        "genes.parquet": parquet_bytes(parts.vectors.genes.cast(GENES_SCHEMA)),
         "config.json": config_json(parts.config.model_copy(update=facts)).encode(),
     }
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, content in contents.items():
-            (folder / f"{name}.tmp").write_bytes(content)
-        for name in contents:
-            os.replace(folder / f"{name}.tmp", folder / name)
-    except OSError as error:
-        with suppress(OSError):
-            for name in contents:
-                (folder / f"{name}.tmp").unlink(missing_ok=True)
-        raise ResourceError(
-            f"The interpreter cannot be written into {folder}: {error.strerror or error}. Make room, or choose a folder that "
-            "may be written.",
-            details={"path": str(folder)},
-        ) from error
+    replace_files(folder, contents, what="interpreter")
 
 
 def read_interpreter(folder: Path) -> InterpreterParts:
@@ -115,9 +89,6 @@ def read_interpreter(folder: Path) -> InterpreterParts:
     ArtifactError
         ``missing``, ``incompatible`` or ``corrupt``.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
     config = read_config(folder / "config.json")
     check_libraries(config.libraries, folder=folder)
     genes = read_genes(folder / "genes.parquet")
@@ -127,12 +98,7 @@ def read_interpreter(folder: Path) -> InterpreterParts:
             kind="corrupt",
         )
     path = folder / "interpreter.safetensors"
-    try:
-        tensors = dict(load_file(path))
-    except FileNotFoundError as error:
-        raise ArtifactError(f"{path} is missing. Give a complete folder.", kind="missing") from error
-    except (OSError, SafetensorError, KeyError) as error:
-        raise ArtifactError(f"{path} is not a readable tensor file: {error}. Restore it.", kind="corrupt") from error
+    tensors = read_tensors(path)
     vectors = GeneVectors.from_tensors(tensors, genes=genes, record=config.vectors, path=path)
     learned = {name: tensor for name, tensor in tensors.items() if name not in _GENE_TENSORS}
     for name, tensor in learned.items():

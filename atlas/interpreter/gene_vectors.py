@@ -17,8 +17,8 @@ import pyarrow as pa
 from atlas.errors import ArtifactError
 from atlas.expression.genes import GeneMap
 from atlas.interpreter.config import GeneVectorsRecord
-from atlas.model.checkpoint import gene_map_of, gene_vocabulary, read_genes
-from atlas.model.quantised import Int8Rows
+from atlas.model.checkpoint import gene_map_of, gene_vocabulary, read_genes, read_tensors
+from atlas.model.gene_table import GeneTable
 from atlas.resources import resource_path
 
 PACKAGED = "starter/gene_texts"
@@ -34,36 +34,38 @@ class GeneVectors:
     ----------
     genes
         ``GENES_SCHEMA``.
-    codes, scales
-        ``(n_rows, dim)`` int8 and ``(n_rows,)`` float32: vector = scale * codes.
-    rows
-        ``(n_genes,)`` int32, the row of each gene, -1 for one without a vector.
+    codes
+        int8 rows that genes may share; every gene has its row, -1 for none.
     record
         Where they came from.
     """
 
     genes: pa.Table
-    codes: np.ndarray
-    scales: np.ndarray
-    rows: np.ndarray
+    codes: GeneTable
     record: GeneVectorsRecord
 
     @classmethod
     def of(cls, genes: pa.Table, vectors: np.ndarray, *, rows: np.ndarray, record: GeneVectorsRecord) -> GeneVectors:
         """Quantise ``(n_rows, dim)`` float vectors, each brought to length 1 first."""
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-        made = Int8Rows.from_vectors(vectors / np.maximum(lengths, np.finfo(np.float32).tiny))
-        return cls(genes, made.codes, made.scales, rows.astype(np.int32), record)
+        unit = vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
+        return cls(genes, GeneTable.from_vectors(unit, rows=rows), record)
 
     @property
     def dim(self) -> int:
         """Length of a vector."""
-        return int(self.codes.shape[1])
+        return self.codes.dim
 
     @property
     def has_vector(self) -> np.ndarray:
         """``(n_genes,)`` bool."""
         return np.asarray(self.rows >= 0)
+
+    @property
+    def rows(self) -> np.ndarray:
+        """``(n_genes,)`` int32, the row of each gene, -1 for one without a vector."""
+        rows = self.codes.rows
+        return np.arange(self.codes.n_genes, dtype=np.int32) if rows is None else rows
 
     @cached_property
     def gene_map(self) -> GeneMap:
@@ -77,15 +79,11 @@ class GeneVectors:
 
     def table(self) -> np.ndarray:
         """Return ``(n_genes, dim)`` float32, zeros for a gene without a vector."""
-        found = np.zeros((len(self.rows), self.dim), np.float32)
-        known = self.rows >= 0
-        places = self.rows[known]
-        found[known] = self.codes[places] * self.scales[places, None]
-        return found
+        return self.codes.vectors(np.arange(self.codes.n_genes)).astype(np.float32)
 
     def tensors(self) -> dict[str, np.ndarray]:
         """Return what is stored of them."""
-        return {"gene_codes": self.codes, "gene_scales": self.scales, "gene_rows": self.rows}
+        return self.codes.tensors()
 
     @classmethod
     def packaged(cls) -> GeneVectors:
@@ -103,20 +101,7 @@ class GeneVectors:
     @classmethod
     def read(cls, path: Path, *, genes: pa.Table, record: GeneVectorsRecord) -> GeneVectors:
         """Read the tensors of a file; see :func:`from_tensors` for what is checked."""
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
-
-        try:
-            found = load_file(path)
-        except FileNotFoundError as error:
-            raise ArtifactError(
-                f"{path} is missing. Restore it.", kind="missing", details={"path": str(path)}
-            ) from error
-        except (OSError, SafetensorError, KeyError) as error:
-            raise ArtifactError(
-                f"{path} is not a readable tensor file: {error}. Restore it.", kind="corrupt"
-            ) from error
-        return cls.from_tensors(found, genes=genes, record=record, path=path)
+        return cls.from_tensors(read_tensors(path), genes=genes, record=record, path=path)
 
     @classmethod
     def from_tensors(
@@ -139,7 +124,7 @@ class GeneVectors:
         )  # fmt: skip
         if codes is None or scales is None or rows is None or not right:
             raise ArtifactError(f"{path} holds no vectors of {genes.num_rows:,} genes. Restore it.", kind="corrupt")
-        return cls(genes, codes, scales, rows, record)
+        return cls(genes, GeneTable(codes, scales, rows), record)
 
 
 def packaged_record() -> GeneVectorsRecord:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -116,16 +116,31 @@ def model_hash(folder: Path) -> str:
     ArtifactError
         If one of them is missing.
     """
+    return files_hash(folder, model_files(folder), what="model")
+
+
+def files_hash(folder: Path, names: Sequence[str], *, what: str) -> str:
+    """Return the sha256 over names and sha256 sums of files that are one unit; ``what`` they are is for messages.
+
+    Raises
+    ------
+    ArtifactError
+        If one of them is missing or cannot be read.
+    """
     digest = hashlib.sha256()
-    for name in model_files(folder):
+    for name in names:
         try:
             with (folder / name).open("rb") as stream:
                 digest.update(f"{name} {hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
         except FileNotFoundError as error:
             raise ArtifactError(
-                f"The model in {folder} is incomplete: {name} is missing. Give a complete model folder.",
+                f"The {what} in {folder} is incomplete: {name} is missing. Give a complete {what} folder.",
                 kind="missing",
                 details={"path": str(folder / name)},
+            ) from error
+        except OSError as error:
+            raise ArtifactError(
+                f"{folder / name} cannot be read: {error.strerror or error}. Restore it.", kind="corrupt"
             ) from error
     return digest.hexdigest()
 
@@ -155,17 +170,23 @@ def write_model(folder: Path, parts: ModelParts) -> None:
     _check_tensors(tensors, expected=tensor_specs(parts.config, n_genes=parts.genes.num_rows), path=folder)
     _check_memory(parts.config, parts.memory, path=folder)
     facts = {"vocabulary": gene_vocabulary(parts.genes), "libraries": installed_libraries()}
-    contents = {"model.safetensors": save(tensors), "genes.parquet": _parquet(parts.genes.cast(GENES_SCHEMA))}
+    contents = {"model.safetensors": save(tensors), "genes.parquet": parquet_bytes(parts.genes.cast(GENES_SCHEMA))}
     if parts.memory is not None:
-        contents[MEMORY_FILE] = _parquet(parts.memory.cast(MEMORY_SCHEMA))
+        contents[MEMORY_FILE] = parquet_bytes(parts.memory.cast(MEMORY_SCHEMA))
     contents["config.json"] = config_json(parts.config.model_copy(update=facts)).encode()
-    _replace(folder, contents)
+    replace_files(folder, contents, what="model")
     if parts.memory is None:
         (folder / MEMORY_FILE).unlink(missing_ok=True)  # of the model that was here before
 
 
-def _replace(folder: Path, contents: Mapping[str, bytes]) -> None:
-    """Write all files beside the old ones, then put them in place; a failure leaves the old ones and nothing else."""
+def replace_files(folder: Path, contents: Mapping[str, bytes], *, what: str) -> None:
+    """Write all files beside the old ones, then put them in place, in order; a failure leaves the old ones and nothing else.
+
+    Raises
+    ------
+    ResourceError
+        If the disk is full or may not be written.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name in contents:
@@ -177,7 +198,7 @@ def _replace(folder: Path, contents: Mapping[str, bytes]) -> None:
             for name in contents:
                 (folder / f"{name}.tmp").unlink(missing_ok=True)
         raise ResourceError(
-            f"The model cannot be written into {folder}: {error.strerror or error}. Make room, or choose a folder that may be "
+            f"The {what} cannot be written into {folder}: {error.strerror or error}. Make room, or choose a folder that may be "
             "written.",
             details={"path": str(folder)},
         ) from error
@@ -203,7 +224,7 @@ def read_model(folder: Path) -> ModelParts:
             kind="corrupt",
             details={"seen": gene_vocabulary(genes), "expected": config.vocabulary},
         )
-    tensors = _read_tensors(folder / "model.safetensors")
+    tensors = read_tensors(folder / "model.safetensors")
     expected = tensor_specs(config, n_genes=genes.num_rows)
     _check_tensors(tensors, expected=expected, path=folder / "model.safetensors")
     memory = _read_table(folder / MEMORY_FILE, MEMORY_SCHEMA) if isinstance(config.text.head, MemoryHead) else None
@@ -211,7 +232,8 @@ def read_model(folder: Path) -> ModelParts:
     return ModelParts(config, genes, tensors, memory)
 
 
-def _parquet(table: pa.Table) -> bytes:
+def parquet_bytes(table: pa.Table) -> bytes:
+    """Return a table as the bytes of a Parquet file."""
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
     return bytes(sink.getvalue().to_pybytes())
@@ -259,7 +281,14 @@ def _check_memory(config: ModelConfig, memory: pa.Table | None, *, path: Path) -
         )
 
 
-def _read_tensors(path: Path) -> dict[str, np.ndarray]:
+def read_tensors(path: Path) -> dict[str, np.ndarray]:
+    """Read a file of tensors.
+
+    Raises
+    ------
+    ArtifactError
+        If it is missing or cannot be read.
+    """
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
@@ -267,7 +296,7 @@ def _read_tensors(path: Path) -> dict[str, np.ndarray]:
         return dict(load_file(path))
     except FileNotFoundError as error:
         raise ArtifactError(f"{path} is missing. Give a complete model folder.", kind="missing") from error
-    except (SafetensorError, KeyError) as error:  # KeyError: a type numpy does not have
+    except (OSError, SafetensorError, KeyError) as error:  # KeyError: a type numpy does not have
         raise ArtifactError(f"{path} is not a readable tensor file: {error}. Restore it.", kind="corrupt") from error
 
 

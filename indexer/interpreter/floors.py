@@ -7,7 +7,7 @@ cells and splits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -157,8 +157,3 @@ def _rotated(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarra
 def _unit(rows: np.ndarray) -> np.ndarray:
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     return np.asarray(rows / np.maximum(lengths, np.finfo(np.float32).tiny), dtype=np.float32)
-
-
-def names(features: Sequence[str]) -> tuple[str, ...]:
-    """Return ``features`` each with every classifier, as rows of a table are called."""
-    return tuple(f"{one}, {how}" for one in features for how in CLASSIFIERS)

@@ -182,7 +182,7 @@ def learn(
         {
             "preset": ingredients.preset.model_dump(mode="json"),
             "reader": ingredients.reader.fingerprint,
-            "vectors": sha256(ingredients.vectors.codes.tobytes()).hexdigest(),
+            "vectors": sha256(ingredients.vectors.codes.codes.tobytes()).hexdigest(),
             "domain": None if ingredients.domain is None else ingredients.domain.hash,
             "labels": cells.labels,
         }
