@@ -25,6 +25,7 @@ from atlas.cells.scoring import organism_of
 from atlas.expression.align import GeneAligner
 from atlas.interpreter.explain import Method, deletion_curve, explain
 from atlas.interpreter.interpreter import Interpreter
+from benchmarks.interpreter_figures import Places, draw_confusions, draw_places
 from indexer.evaluation.metrics import Estimate, roc_auc
 from indexer.evaluation.tables import markdown, show
 from indexer.interpreter import evaluate as measuring
@@ -42,6 +43,7 @@ SATURATED = 0.98
 ALLOWED = 0.02
 """What an interpreter may be below log expression."""
 N_EXPLAINED, N_TAKEN, N_TIMED = 30, 10, 5_000
+TABLE = ("set", "method", "accuracy", "precision", "recall", "F1")
 METHODS: tuple[Method, ...] = get_args(Method)
 
 
@@ -62,10 +64,12 @@ SETS = (
     Set("human_pbmc_facs_garnett", "PBMC sorted by FACS"),
     Set("mouse_cortex_zeisel_1000genes", "mouse cortex, 1,000 genes"),
 )
+EMBRYO = Set("human_embryo_yan", "human embryo before implantation")
 TWO_SPECIES = Set("human_mouse_pancreas_baron_matched", "pancreas, human and mouse", donor="donor")
 ABLATED = (SETS[0], SETS[2], SETS[4])
 FASTER = ("training.precision=bf16",)
 PRESETS = ("starter", "scinterpreter-paper", "screader-paper")
+PICTURES = ROOT / "docs" / "interpreter"
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,11 @@ class Bench:
     data: Path
     work: Path
     seeds: range
+    paper_seeds: range = range(1)
+
+    def seeds_of(self, preset: str) -> range:
+        """Return the seeds a preset is trained with."""
+        return self.seeds if preset == PRESETS[0] else self.paper_seeds
 
     def ingredients(self, preset: str, *changes: str) -> Ingredients:
         """Load a preset with changes."""
@@ -91,28 +100,46 @@ def within(bench: Bench) -> str:
     """Measure every preset and every floor on folds of each set."""
     ready = {name: bench.ingredients(name) for name in PRESETS}
     rows, verdicts, left = [], [], []
+    confused: dict[str, tuple[np.ndarray, Sequence[str]]] = {}
     for one in SETS:
         found = _everyone(bench, one, ready, splits=lambda read: measuring.by_folds(read, n_folds=3))
         read = bench.read(one, ready["starter"])
-        rows += [(one.title if not i else "", name, *_line(outcome)) for i, (name, outcome) in enumerate(found.items())]
+        rows += _rows(one.title, found)
+        confused[one.title] = (np.sum([found["starter"].confusion(i) for i in bench.seeds], axis=0), read.cells.labels)
         verdicts.append((one.title, len(read.cells), len(read.cells.labels), *_verdict(found)))
         left += [f"{one.title}: {name} ({n})" for name, n in read.cells.left_out.items()]
+    draw_confusions(confused, PICTURES / "confusion.svg")
     return "\n\n".join(
         [
-            f"Three folds, {len(bench.seeds)} seeds; by donor where donors are known; macro F1 in the mean of the seeds, 95 % "
+            f"Three folds, {len(bench.seeds)} seeds ({len(bench.paper_seeds)} for the papers' presets); "
+            "by donor where donors are known; macro F1 in the mean of the seeds, 95 % "
             "intervals over cells. "
             f"Labels with fewer than {measuring.MIN_CELLS} cells are left out: {'; '.join(left) or 'none'}.",
             markdown(
                 ("set", "cells", "labels", "starter", "less log expression", "less GenePT-w", "verdict"), verdicts
             ),
-            markdown(("set", "method", "accuracy", "precision", "recall", "F1"), rows),
+            markdown(TABLE, rows),
+            "The starter's answers, all seeds together; a row is a true label, numbers are shares of its cells.\n\n"
+            "![Confusion matrices](interpreter/confusion.svg)",
         ]
+    )
+
+
+def embryo(bench: Bench) -> str:
+    """Measure stages of development, as scReader does."""
+    ready = {name: bench.ingredients(name) for name in (PRESETS[0], PRESETS[2])}
+    found = _everyone(bench, EMBRYO, ready, splits=lambda read: measuring.by_folds(read, n_folds=3))
+    read = bench.read(EMBRYO, ready[PRESETS[0]]).cells
+    left = "; ".join(f"{name} ({n})" for name, n in read.left_out.items())
+    return (
+        f"{len(read)} cells of {len(read.labels)} stages ({', '.join(read.labels)}); left out: {left or 'none'}. Three folds, "
+        f"{len(bench.seeds)} seeds.\n\n" + markdown(TABLE, _rows(EMBRYO.title, found))
     )
 
 
 def few_cells(bench: Bench) -> str:
     """Measure with five and ten cells of each label to learn from."""
-    ready = {"starter": bench.ingredients("starter", "training.epochs=40", "training.batch=16")}
+    ready = {"starter": bench.ingredients("starter")}
     rows = []
     for one in SETS:
         for n_each in (5, 10):
@@ -140,7 +167,7 @@ def two_species(bench: Bench) -> str:
     }
     read = {name: bench.read(TWO_SPECIES, one) for name, one in ready.items()}
     mouse = _mouse(bench, read["hybrid (starter)"])
-    rows = []
+    rows, gains = [], []
     for name, train, test in (("human -> mouse", ~mouse, mouse), ("mouse -> human", mouse, ~mouse)):
         split = (Split(np.flatnonzero(train), np.flatnonzero(test)),)
         found: dict[str, Outcome] = {}
@@ -151,8 +178,16 @@ def two_species(bench: Bench) -> str:
         found |= measuring.measure_floors(
             read["hybrid (starter)"], lambda seed, s=split: s, seeds=bench.seeds, keep=bench.work / "kept"
         )
-        rows += [(name if not i else "", who, *_line(one)) for i, (who, one) in enumerate(found.items())]
-    return markdown(("direction", "method", "accuracy", "precision", "recall", "F1"), rows)
+        rows += _rows(name, found)
+        gains += _gains(name, found, ours=next(iter(ready)))
+    n_human, n_mouse = int((~mouse).sum()), int(mouse.sum())
+    return (
+        f"{n_human} human and {n_mouse} mouse cells of {len(read['hybrid (starter)'].cells.labels)} labels, the mouse's genes by "
+        f"their human orthologs' names, as the file has them; {len(bench.seeds)} seeds.\n\n"
+        + markdown(("direction", *TABLE[1:]), rows)
+        + "\n\nThe hybrid against the others, macro F1, paired bootstrap over cells.\n\n"
+        + markdown(("direction", "less", "difference"), gains)
+    )
 
 
 def ablations(bench: Bench) -> str:
@@ -229,6 +264,34 @@ def reasons(bench: Bench) -> str:
     )
 
 
+def pictures(bench: Bench) -> str:
+    """Draw where cells lie that were not learned from: by log expression, and as the class token before and after learning."""
+    ready = bench.ingredients("starter")
+    panels: dict[str, dict[str, Places]] = {}
+    for one in (SETS[0], SETS[2], SETS[3], TWO_SPECIES):
+        read = bench.read(one, ready)
+        cells = read.cells
+        mouse = _mouse(bench, read) if one is TWO_SPECIES else np.zeros(len(cells), dtype=bool)
+        split = folds(cells.codes, cells.groups, seed=0)[0]
+        if one is TWO_SPECIES:
+            split = Split(np.flatnonzero(~mouse), np.arange(len(cells)))
+        states = _kept(bench, (one.file, "states"), partial(_states, ready, cells, split))
+        labels = [cells.labels[code] for code in cells.codes[split.test]]
+        groups = np.where(mouse, "mouse", "human")[split.test].tolist() if one is TWO_SPECIES else [""] * len(labels)
+        drawn = {
+            "log expression": read.features[measuring.LOG][split.test],
+            "class token, before": states[0],
+            "class token, after": states[1],
+        }
+        panels[one.title] = {name: Places(vectors, labels, groups) for name, vectors in drawn.items()}
+    draw_places(panels, PICTURES / "umap.svg")
+    return (
+        "UMAP (15 neighbours, cosine, seed 0) of a third of the cells, from which nothing was learned; in the last row the "
+        "starter learned from all human cells and from no cell of the mouse.\n\n"
+        "![UMAP before and after learning](interpreter/umap.svg)"
+    )
+
+
 def speed(bench: Bench) -> str:
     """Measure training on five thousand cells."""
     ready = bench.ingredients("starter")
@@ -268,9 +331,11 @@ SECTIONS: dict[str, tuple[str, Callable[[Bench], str]]] = {
     "within": ("Within a set", within),
     "few": ("Few cells", few_cells),
     "species": ("Two species", two_species),
+    "embryo": ("Stages of development", embryo),
     "ablations": ("What each part gives", ablations),
     "unseen": ("Labels never learned", unseen_labels),
     "reasons": ("Do the genes named matter?", reasons),
+    "pictures": ("Where cells lie", pictures),
     "speed": ("Speed", speed),
 }
 
@@ -289,13 +354,25 @@ def _everyone(
         read = first if ingredients is next(iter(ready.values())) else bench.read(one, ingredients)
         clock = time.perf_counter()
         found[name] = measuring.measure_interpreter(
-            read, ingredients, splits(read), seeds=bench.seeds, keep=bench.work / "kept"
+            read, ingredients, splits(read), seeds=bench.seeds_of(name), keep=bench.work / "kept"
         )
         print(
             f"{one.title}, {name}: F1 {found[name].measure('f1'):.3f}, {time.perf_counter() - clock:.0f} s", flush=True
         )
     found |= measuring.measure_floors(first, splits(first), seeds=bench.seeds, keep=bench.work / "kept")
     return found
+
+
+def _rows(title: str, found: Mapping[str, Outcome]) -> list[tuple[str, ...]]:
+    return [(title if not i else "", name, *_line(one)) for i, (name, one) in enumerate(found.items())]
+
+
+def _gains(title: str, found: Mapping[str, Outcome], *, ours: str) -> list[tuple[str, ...]]:
+    others = [name for name in found if name != ours]
+    return [
+        (title if not i else "", name, show(difference(found[ours], found[name], n_draws=N_DRAWS)))
+        for i, name in enumerate(others)
+    ]
 
 
 def _line(outcome: Outcome) -> tuple[str, ...]:
@@ -365,6 +442,18 @@ def _judge(ready: Ingredients, read: LabelledCells, train: np.ndarray) -> Interp
     return Interpreter(parts, reader=ready.reader, domain=ready.domain)
 
 
+def _states(ready: Ingredients, read: LabelledCells, split: Split) -> np.ndarray:
+    """Return the class token's states before and after learning: ``(2, n_judged, width)``."""
+    fresh = ready.network(read.labels, seed=0)
+    if fresh.domain is not None and read.cells.domain is not None:
+        fresh.domain.measure(torch.from_numpy(read.cells.domain[split.train]))
+    untrained = Interpreter(
+        ready.parts(fresh, labels=read.labels, organisms=("human", "mouse")), reader=ready.reader, domain=ready.domain
+    )
+    judged = read.cells.take(split.test)
+    return np.stack([one.interpret(judged).states for one in (untrained, _judge(ready, read, split.train))])
+
+
 def _kept(bench: Bench, name: tuple[str, ...], make: Callable[[], np.ndarray]) -> np.ndarray:
     path = bench.work / "kept" / f"{'-'.join(name).replace('/', '_').replace(' ', '_')}.npy"
     if not path.is_file():
@@ -380,10 +469,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder of what is done")
     parser.add_argument("--only", nargs="+", choices=list(SECTIONS), default=list(SECTIONS), help="sections to measure")
     parser.add_argument("--seeds", type=int, default=5, help="trainings with other seeds and folds")
+    parser.add_argument("--paper-seeds", type=int, default=1, help="the same for the papers' presets")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of torch")
     parser.add_argument("--page", type=Path, default=PAGE, help="the page")
     asked = parser.parse_args(arguments)
-    bench = Bench(asked.data.absolute(), asked.work.absolute(), range(asked.seeds))
+    bench = Bench(asked.data.absolute(), asked.work.absolute(), range(asked.seeds), range(asked.paper_seeds))
     texts = bench.work / "sections"
+    torch.set_num_threads(asked.threads)
     texts.mkdir(parents=True, exist_ok=True)
     for name in asked.only:
         (texts / f"{name}.md").write_text(SECTIONS[name][1](bench) + "\n", encoding="utf-8")

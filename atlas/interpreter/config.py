@@ -105,6 +105,8 @@ class NetworkConfig(_Strict):
         Read after the genes.
     dropout
         Chance that a number is left out while learning: inside projections and before the head.
+    domain_noise
+        Noise on the domain vector while learning, in units of the spread of the cells' vectors.
     answers
         Whether learning also pulled the class token towards the label's own text, so that labels never learned can be asked
         for (:mod:`atlas.interpreter.answers`).
@@ -114,6 +116,7 @@ class NetworkConfig(_Strict):
     hidden: int = Field(384, ge=1)
     instruction: str = Field(PAPER_INSTRUCTION, min_length=1, max_length=2_000)
     dropout: float = Field(0.1, ge=0, lt=1)
+    domain_noise: float = Field(0.0, ge=0)
     answers: bool = False
 
 

@@ -303,7 +303,7 @@ def load_learned(network: Network, learned: Mapping[str, np.ndarray]) -> None:
     ArtifactError
         If a tensor is missing, is not the network's, or has another shape.
     """
-    wanted = dict(network.learning())
+    wanted = dict(network.kept())
     if set(wanted) != set(learned):
         lacking, strange = sorted(set(wanted) - set(learned)), sorted(set(learned) - set(wanted))
         raise ArtifactError(
@@ -326,5 +326,5 @@ def load_learned(network: Network, learned: Mapping[str, np.ndarray]) -> None:
 
 
 def learned_of(network: Network) -> dict[str, np.ndarray]:
-    """Return what a network learned, as :func:`load_learned` takes it."""
-    return {name: parameter.detach().float().cpu().numpy() for name, parameter in network.learning()}
+    """Return what makes a network the trained one, as :func:`load_learned` takes it."""
+    return {name: tensor.detach().float().cpu().numpy() for name, tensor in network.kept()}

@@ -88,6 +88,43 @@ class Projection(nn.Module):
         return found
 
 
+class DomainToken(nn.Module):
+    """A domain model's vector as one token: against the mean of the cells learned from, in units of their spread, projected.
+
+    The vectors of one tissue's cells share most of their direction; what is left tells the cells apart. Noise while learning
+    keeps a few cells from being told by heart.
+
+    Attributes
+    ----------
+    mean, spread
+        ``(dim,)`` and ``()``: of the cells learned from; they are kept with what learned.
+    """
+
+    mean: Tensor
+    spread: Tensor
+
+    def __init__(self, dim: int, hidden: int, width: int, *, size: float, dropout: float, noise: float) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(dim))
+        self.register_buffer("spread", torch.ones(()))
+        self.projection = Projection(dim, hidden, width, size=size, dropout=dropout)
+        self.noise = noise
+
+    def measure(self, vectors: Tensor) -> None:
+        """Take mean and spread of ``(n, dim)`` vectors."""
+        self.mean.copy_(vectors.mean(dim=0))
+        spread = (vectors - self.mean.cpu()).square().mean().sqrt()
+        self.spread.copy_(spread if float(spread) > 0.0 else torch.ones(()))
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """Return ``(n, width)`` of ``(n, dim)``."""
+        seen = (vectors - self.mean) / self.spread
+        if self.training and self.noise:
+            seen = seen + self.noise * torch.randn_like(seen)
+        found: Tensor = self.projection(seen)
+        return found
+
+
 class Head(nn.Module):
     """A norm and a linear layer, from the class token's state to one logit a label; it starts at no opinion."""
 
@@ -113,7 +150,7 @@ class Network(nn.Module):
     reader
         The frozen language model.
     gene_vectors
-        ``(n_genes, gene_dim)`` float32; it does not learn.
+        ``(n_genes, gene_dim)`` float32; it does not learn. Read against the mean of all genes, at a mean square of 1.
     config
         Sizes, instruction, dropout.
     n_labels
@@ -139,11 +176,13 @@ class Network(nn.Module):
         how = {"size": size, "dropout": config.dropout}
         self.reader = reader
         self.frame = reader.frame(config.instruction)
-        self.register_buffer("gene_vectors", gene_vectors, persistent=False)
+        self.register_buffer("gene_vectors", _standardised(gene_vectors), persistent=False)
         self.projection = Projection(config.gene_dim, config.hidden, width, **how)
         self.class_token = nn.Parameter(torch.randn(width) * size)
         self.head = Head(width, n_labels, dropout=config.dropout)
-        self.domain = Projection(domain_dim, config.hidden, width, **how) if domain_dim else None
+        self.domain = (
+            DomainToken(domain_dim, config.hidden, width, **how, noise=config.domain_noise) if domain_dim else None
+        )
         self.strength = nn.Linear(1, width, bias=False) if with_strength else None
         if self.strength is not None:
             nn.init.zeros_(self.strength.weight)  # at first a gene is its description alone
@@ -153,6 +192,12 @@ class Network(nn.Module):
         for name, parameter in self.named_parameters():
             if name.split(".")[0] in PARTS:
                 yield name, parameter
+
+    def kept(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield name and tensor of everything that makes a trained network out of a fresh one."""
+        yield from self.learning()
+        if self.domain is not None:
+            yield from ((f"domain.{name}", buffer) for name, buffer in self.domain.named_buffers())
 
     def forward(self, cells: Cells, *, padding: Side = "right") -> tuple[Tensor, Tensor]:
         """Return logits ``(n, n_labels)`` and the class token's state ``(n, width)``, both float32.
@@ -210,6 +255,13 @@ class Network(nn.Module):
     @staticmethod
     def _there(length: int, *, like: Tensor) -> Tensor:
         return torch.ones((len(like), length), dtype=torch.bool, device=like.device)
+
+
+def _standardised(gene_vectors: Tensor) -> Tensor:
+    """Take the mean of all genes away: sentence encoders give every description much the same direction."""
+    known = gene_vectors.abs().sum(dim=1) > 0
+    centred = gene_vectors - gene_vectors[known].mean(dim=0)
+    return centred / centred[known].square().mean().sqrt().clamp(min=torch.finfo(torch.float32).tiny)
 
 
 def _packed(tokens: Tensor, mask: Tensor, *, padding: Side, n_after: int) -> Sequence:

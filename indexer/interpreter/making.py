@@ -105,7 +105,7 @@ class Ingredients:
         told = self.preset.network
         return NetworkConfig(
             gene_dim=self.vectors.dim, hidden=told.hidden, instruction=told.instruction, dropout=told.dropout,
-            answers=self.preset.training.answers > 0,
+            domain_noise=told.domain_noise, answers=self.preset.training.answers > 0,
         )  # fmt: skip
 
     def parts(self, network: Network, *, labels: Sequence[str], organisms: Sequence[str]) -> InterpreterParts:

@@ -58,6 +58,7 @@ class NetworkSpec(_Strict):
     hidden: int = Field(384, ge=1)
     instruction: str = Field(PAPER_INSTRUCTION, min_length=1, max_length=2_000)
     dropout: float = Field(0.1, ge=0, lt=1)
+    domain_noise: float = Field(0.0, ge=0)  # on the domain vector while learning, in units of its spread
 
 
 class DomainSpec(_Strict):

@@ -9,7 +9,7 @@ import pytest
 import torch
 from tiny_reader import instruction, some_cells, tiny_network, tiny_reader
 
-from atlas.interpreter.network import Cells
+from atlas.interpreter.network import Cells, DomainToken
 from atlas.interpreter.reader import Reader
 
 
@@ -103,6 +103,37 @@ def test_causal_reader_sees_the_genes_before_the_class_token_and_nothing_after(t
 def test_new_network_has_no_opinion(reader: Reader) -> None:
     logits, _ = tiny_network(reader)(some_cells())
     assert torch.equal(logits, torch.zeros_like(logits))
+
+
+def test_domain_vectors_are_read_against_those_learned_from() -> None:
+    token = DomainToken(7, 5, 4, size=0.1, dropout=0.0, noise=0.0)
+    vectors = 3.0 + 0.1 * torch.randn(50, 7, generator=torch.Generator().manual_seed(0))
+    token.measure(vectors)
+    assert torch.allclose(token.mean, vectors.mean(dim=0))
+    assert float(token.spread) == pytest.approx(0.1, rel=0.1)
+    with torch.no_grad():
+        expected = token.projection((vectors - vectors.mean(dim=0)) / token.spread)
+        assert torch.allclose(token(vectors), expected)
+
+
+def test_equal_domain_vectors_have_a_spread_to_divide_by() -> None:
+    token = DomainToken(7, 5, 4, size=0.1, dropout=0.0, noise=0.0)
+    token.measure(torch.full((3, 7), 0.5))
+    assert torch.isfinite(token(torch.full((1, 7), 0.5))).all()
+
+
+def test_noise_is_for_learning_alone() -> None:
+    token = DomainToken(7, 5, 4, size=0.1, dropout=0.0, noise=0.5)
+    vectors = torch.ones(2, 7)
+    assert not torch.equal(token(vectors), token(vectors))
+    token.eval()
+    assert torch.equal(token(vectors), token(vectors))
+
+
+def test_gene_vectors_are_read_against_their_mean(reader: Reader) -> None:
+    vectors = tiny_network(reader).get_buffer("gene_vectors")
+    assert torch.allclose(vectors.mean(dim=0), torch.zeros(vectors.shape[1]), atol=1e-5)
+    assert float(vectors.square().mean()) == pytest.approx(1.0, rel=1e-4)
 
 
 def test_a_thousand_genes_fit_a_reader_with_positions_for_them(tmp_path: Path) -> None:
