@@ -162,9 +162,11 @@ def evaluate(
     from atlas.settings import load_settings
     from indexer.evaluation.tables import plain, show
     from indexer.interpreter import evaluate as measuring
+    from indexer.interpreter.labelled_cells import expect_columns
     from indexer.interpreter.making import Ingredients
 
     told = _preset(preset, change, reader=reader, gene_texts=gene_texts)
+    expect_columns([file], label=label, group=donor)
     with tempfile.TemporaryDirectory() as scratch:
         keep = work or Path(scratch)
         ready = Ingredients.load(
@@ -174,7 +176,12 @@ def evaluate(
         for note in one.cells.notes:
             say(note)
         splits = measuring.by_folds(one, n_folds=n_folds)
-        found = {told.name: measuring.measure_interpreter(one, ready, splits, seeds=range(seeds), keep=keep)}
+        progress = RichProgress()
+        found = {
+            told.name: measuring.measure_interpreter(
+                one, ready, splits, seeds=range(seeds), keep=keep, progress=progress
+            )
+        }
         found |= measuring.measure_floors(one, splits, seeds=range(seeds), keep=keep)
     figures = measuring.figures(found, n_draws=draws)
     better = measuring.against(found[told.name], {n: o for n, o in found.items() if n != told.name}, n_draws=draws)

@@ -96,6 +96,22 @@ def read_labelled(
     return choose(joined(parts), labels, groups=groups, min_cells=min_cells, tissue=tissue, notes=notes)
 
 
+def expect_columns(files: Sequence[Path], *, label: str, group: str | None = None) -> None:
+    """Refuse files without the columns that will be asked for, before anything costly begins.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read.
+    NotFoundError
+        If a column is missing.
+    """
+    for file in files:
+        with open_rows(file) as rows:
+            rows.labels(label)
+            _groups(rows, group)
+
+
 def choose(
     cells: CellGenes,
     labels: Sequence[str | None],

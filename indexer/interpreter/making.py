@@ -28,7 +28,7 @@ from atlas.model.joint import JointModel
 from atlas.resources import resource_path
 from atlas.settings import Settings
 from indexer.interpreter.gene_vectors import make_gene_vectors
-from indexer.interpreter.labelled_cells import LabelledCells, read_labelled
+from indexer.interpreter.labelled_cells import LabelledCells, expect_columns, read_labelled
 from indexer.interpreter.presets import Preset, absolute
 from indexer.interpreter.trainer import CHECKPOINT, train
 from indexer.stage import Progress, silent_progress
@@ -231,6 +231,7 @@ def train_interpreter(
         If files, preset, reader or memory do not serve.
     """
     _refuse_folder(out, force=force)
+    expect_columns(files, label=label)
     with one_writer(out, purpose="training an interpreter", who="training", option="--out"):
         ingredients = Ingredients.load(preset, work=out / "parts", settings=settings, device=device, progress=progress)
         cells = read_labelled(files, ingredients.genes, label=label, organism=organism)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from benchmarks import interpreter_figures
 from benchmarks.interpreter_figures import Places, draw_confusions, draw_places
 
 
@@ -19,7 +21,8 @@ def test_confusions_are_drawn_with_labels_and_shares(tmp_path: Path) -> None:
         assert f">{written}<" in text
 
 
-def test_places_tell_labels_by_colour_and_groups_by_mark(tmp_path: Path) -> None:
+def test_places_tell_labels_by_colour_and_groups_by_mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interpreter_figures, "_umap", lambda vectors: vectors[:, :2])  # compiling it takes a minute
     rng = np.random.default_rng(0)
     places = Places(rng.normal(size=(20, 5)), ["alpha", "beta"] * 10, ["human"] * 10 + ["mouse"] * 10)
     draw_places({"pancreas": {"class token": places}}, tmp_path / "a.svg")

@@ -108,6 +108,7 @@ def test_column_that_is_not_there_and_genes_that_nobody_knows_are_refused(tmp_pa
     file = toy_file(tmp_path, LABELS)
     with pytest.raises(NotFoundError, match="has no column 'kind'"):
         train_interpreter([file], tmp_path / "made", preset=preset_of(tmp_path), label="kind")
+    assert not (tmp_path / "made").exists()  # refused before anything was loaded or written
     data = cells(LABELS)
     data.var_names = [f"nothing{i}" for i in range(64)]
     from cell_files import write_cells
