@@ -67,6 +67,7 @@ SETS = (
 EMBRYO = Set("human_embryo_yan", "human embryo before implantation")
 TWO_SPECIES = Set("human_mouse_pancreas_baron_matched", "pancreas, human and mouse", donor="donor")
 ABLATED = (SETS[4],)
+ALONE = ("domain.token=false", "domain.opinion=false")
 FASTER = ("training.precision=bf16",)
 PRESETS = ("starter", "scinterpreter-paper", "screader-paper")
 PICTURES = ROOT / "docs" / "interpreter"
@@ -163,7 +164,7 @@ def two_species(bench: Bench) -> str:
     """Measure on one species what was learned from the other."""
     ready = {
         "hybrid (starter)": bench.ingredients("starter"),
-        "gene tokens alone": bench.ingredients("starter", "domain.token=false"),
+        "gene tokens alone": bench.ingredients("starter", *ALONE),
     }
     read = {name: bench.read(TWO_SPECIES, one) for name, one in ready.items()}
     mouse = _mouse(bench, read["hybrid (starter)"])
@@ -200,9 +201,10 @@ def ablations(bench: Bench) -> str:
         "256 genes": ("genes.top_k=256",),
         "genes by expression": ("genes.order=expression",),
         "without strengths": ("genes.with_strength=false",),
-        "without domain token": ("domain.token=false",),
-        "without domain token, symbols": ("domain.token=false", "vectors.kind=symbols"),
-        "without domain token, random vectors": ("domain.token=false", "vectors.kind=random"),
+        "without domain token": ALONE,
+        "without domain token, symbols": (*ALONE, "vectors.kind=symbols"),
+        "without domain token, random vectors": (*ALONE, "vectors.kind=random"),
+        "without the domain model's opinion": ("domain.opinion=false",),
         "one gene beside the domain token": ("genes.top_k=1", "training.gene_dropout=0"),
         "without answers": ("training.answers=0",),
         "instruction: cell": ("network.instruction=cell",),
@@ -449,7 +451,7 @@ def _judge(ready: Ingredients, read: LabelledCells, train: np.ndarray) -> Interp
 
 def _states(ready: Ingredients, read: LabelledCells, split: Split) -> np.ndarray:
     """Return the class token's states before and after learning: ``(2, n_judged, width)``."""
-    fresh = ready.network(read.labels, seed=0)
+    fresh = ready.network(read.texts, seed=0)
     if fresh.domain is not None and read.cells.domain is not None:
         fresh.domain.measure(torch.from_numpy(read.cells.domain[split.train]))
     untrained = Interpreter(

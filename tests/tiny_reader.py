@@ -97,7 +97,14 @@ def toy_gene_reader(vectors: GeneVectors | None = None, *, top_k: int = TOP_K) -
     return GeneReader(found.gene_map, found.has_vector, GeneTokens(top_k=top_k, order="expression", with_strength=True))
 
 
-def tiny_network(reader: Reader, *, n_labels: int = 3, domain_dim: int = 0, dropout: float = 0.0) -> Network:
+def tiny_network(
+    reader: Reader,
+    *,
+    n_labels: int = 3,
+    domain_dim: int = 0,
+    dropout: float = 0.0,
+    label_texts: torch.Tensor | None = None,
+) -> Network:
     """Return a network that has learned nothing."""
     torch.manual_seed(1)
     vectors = toy_gene_vectors()
@@ -105,7 +112,13 @@ def tiny_network(reader: Reader, *, n_labels: int = 3, domain_dim: int = 0, drop
         gene_dim=vectors.dim, hidden=8, instruction=instruction(reader), dropout=dropout, answers=True
     )
     return Network(
-        reader, torch.from_numpy(vectors.table()), config, n_labels=n_labels, domain_dim=domain_dim, with_strength=True
+        reader,
+        torch.from_numpy(vectors.table()),
+        config,
+        n_labels=n_labels,
+        domain_dim=domain_dim,
+        with_strength=True,
+        label_texts=label_texts,
     )
 
 

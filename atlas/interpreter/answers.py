@@ -32,6 +32,8 @@ class Answers:
         The network whose reader reads them.
     texts
         One a label, in words: ``pancreatic alpha cell``.
+    of_domain
+        ``(n_texts, domain dim)``, the texts as the domain model sees them: its opinion is added to the scores. ``None``: none is.
 
     Raises
     ------
@@ -39,7 +41,7 @@ class Answers:
         If there is none, or the tokenizer makes nothing of one, or one is longer than 64 tokens.
     """
 
-    def __init__(self, network: Network, texts: Sequence[str]) -> None:
+    def __init__(self, network: Network, texts: Sequence[str], of_domain: Tensor | None = None) -> None:
         if not texts:
             raise InputError("No label is given; give at least one text to score.")
         if not all(text.strip(" \0\t\n") for text in texts):
@@ -47,6 +49,7 @@ class Answers:
         if len(set(texts)) < len(texts):
             raise InputError("A text is given twice, and would take two shares; give each once.")
         self.texts = tuple(texts)
+        self._of_domain = of_domain
         self._network = network
         self._ids = [network.reader.frame(text).text for text in texts]
         longest = max(range(len(texts)), key=lambda i: len(self._ids[i]))
@@ -65,6 +68,12 @@ class Answers:
         state
             The class token's state where it is known already; an encoder needs nothing else.
         """
+        found = self._read(cells, state)
+        if self._of_domain is not None and self._network.opinion is not None and cells.domain is not None:
+            found = found + self._network.opinion(cells.domain, self._of_domain)
+        return found
+
+    def _read(self, cells: Cells, state: Tensor | None) -> Tensor:
         if self._vectors is None:
             return torch.stack([self._likelihood(cells, ids) for ids in self._ids], dim=1)
         if state is None:

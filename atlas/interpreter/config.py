@@ -84,12 +84,15 @@ class DomainModel(_Strict):
         Length of its vectors.
     token
         Whether the vector is a token; if not, the model orders genes alone.
+    opinion
+        Whether the logits start from how well the labels' texts fit the vector, see :class:`atlas.interpreter.network.Opinion`.
     """
 
     source: str | None = None
     hash: _Sha256
     dim: int = Field(ge=1)
     token: bool = True
+    opinion: bool = False
 
 
 class NetworkConfig(_Strict):

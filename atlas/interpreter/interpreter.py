@@ -207,10 +207,15 @@ class Interpreter:
             )
         fit = np.full((len(cells), len(texts)), np.nan, np.float32)
         with torch.inference_mode(), memory_told():
-            answers = Answers(self.network, texts)
+            answers = Answers(self.network, texts, self._texts_of_domain(texts))
             for rows, batch in self._batches(cells):
                 fit[rows] = answers.scores(batch).cpu().numpy()
         return softmax(fit, logit_scale=1.0)
+
+    def _texts_of_domain(self, texts: Sequence[str]) -> torch.Tensor | None:
+        if self.network.opinion is None or self.genes.domain is None:
+            return None
+        return torch.from_numpy(self.genes.domain.embed_texts(list(texts)))
 
     def _batches(self, cells: CellGenes) -> Iterator[tuple[np.ndarray, Cells]]:
         """Yield rows and batches of the cells of which something can be read."""
@@ -290,9 +295,16 @@ def _network(parts: InterpreterParts, reader: Reader) -> Network:
         n_labels=len(config.labels),
         domain_dim=config.domain.dim if config.domain is not None and config.domain.token else 0,
         with_strength=config.genes.with_strength,
+        label_texts=_label_texts(config),
     )
     load_learned(network, {name: one for name, one in parts.learned.items() if not name.startswith(ADAPTER_PREFIX)})
     return network.eval()
+
+
+def _label_texts(config: InterpreterConfig) -> torch.Tensor | None:
+    """Return room for the labels' texts, which lie with what was learned."""
+    told = config.domain
+    return None if told is None or not told.opinion else torch.zeros((len(config.labels), told.dim))
 
 
 def load_learned(network: Network, learned: Mapping[str, np.ndarray]) -> None:

@@ -20,6 +20,7 @@ from atlas.interpreter.reader import Reader
 PARTS = ("projection", "class_token", "head", "domain", "strength")
 """Groups of parameters that learn: the paper's three; the domain token's projection and the strengths' where there are such."""
 
+_LOUDNESS = (0.0, *(2.0**power for power in range(11)))
 Side = Literal["left", "right"]
 
 
@@ -97,7 +98,7 @@ class DomainToken(nn.Module):
     Attributes
     ----------
     mean, spread
-        ``(dim,)`` and ``()``: of the cells learned from; they are kept with what learned.
+        ``(dim,)`` and ``(1,)``: of the cells learned from; they are kept with what learned.
     """
 
     mean: Tensor
@@ -106,7 +107,7 @@ class DomainToken(nn.Module):
     def __init__(self, dim: int, hidden: int, width: int, *, size: float, dropout: float, noise: float) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(dim))
-        self.register_buffer("spread", torch.ones(()))
+        self.register_buffer("spread", torch.ones(1))
         self.projection = Projection(dim, hidden, width, size=size, dropout=dropout)
         self.noise = noise
 
@@ -114,7 +115,7 @@ class DomainToken(nn.Module):
         """Take mean and spread of ``(n, dim)`` vectors."""
         self.mean.copy_(vectors.mean(dim=0))
         spread = (vectors - self.mean.cpu()).square().mean().sqrt()
-        self.spread.copy_(spread if float(spread) > 0.0 else torch.ones(()))
+        self.spread.copy_(spread if float(spread) > 0.0 else torch.ones(1))
 
     def forward(self, vectors: Tensor) -> Tensor:
         """Return ``(n, width)`` of ``(n, dim)``."""
@@ -123,6 +124,50 @@ class DomainToken(nn.Module):
             seen = seen + self.noise * torch.randn_like(seen)
         found: Tensor = self.projection(seen)
         return found
+
+
+class Opinion(nn.Module):
+    """What the domain model, which knows texts, says of labels without having learned them: one logit a label.
+
+    The cosine of a cell's vector and a label's text, less what the cells learned from have of it on average, as loud as it is
+    right on those cells: silent where it misleads. Neither paper has it; scReader fuses the vector of the cell alone.
+
+    Attributes
+    ----------
+    texts, usual, scale
+        ``(n_labels, dim)`` vectors of the labels' texts; ``(dim,)`` the mean vector of the cells learned from; ``(1,)`` how loud.
+    """
+
+    texts: Tensor
+    usual: Tensor
+    scale: Tensor
+
+    def __init__(self, texts: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("texts", texts.clone())
+        self.register_buffer("usual", torch.zeros(texts.shape[1]))
+        self.register_buffer("scale", torch.zeros(1))
+
+    def measure(self, vectors: Tensor, codes: Tensor) -> None:
+        """Choose the loudness with the lowest cross-entropy on labelled cells.
+
+        Parameters
+        ----------
+        vectors, codes
+            ``(n, dim)`` of the domain model, and ``(n,)`` int64 labels.
+        """
+        self.usual.copy_(vectors.mean(dim=0))
+        fit = self.fit(vectors, self.texts)
+        losses = [float(nn.functional.cross_entropy(scale * fit, codes.to(fit.device))) for scale in _LOUDNESS]
+        self.scale.fill_(_LOUDNESS[losses.index(min(losses))])
+
+    def fit(self, vectors: Tensor, texts: Tensor) -> Tensor:
+        """Return how much better than usual each text fits, ``(n, n_texts)``."""
+        return (vectors.to(self.usual.device) - self.usual) @ texts.to(self.usual.device).T
+
+    def forward(self, vectors: Tensor, texts: Tensor | None = None) -> Tensor:
+        """Return logits ``(n, n_texts)`` of the labels, or of other texts."""
+        return self.scale * self.fit(vectors, self.texts if texts is None else texts)
 
 
 class Head(nn.Module):
@@ -159,6 +204,9 @@ class Network(nn.Module):
         Length of the domain model's vector; 0: no domain token.
     with_strength
         Whether a gene's token says how strong it is.
+    label_texts
+        ``(n_labels, domain_dim)`` float32, the labels' texts as the domain model sees them: the logits start from its opinion.
+        ``None``: from none.
     """
 
     def __init__(
@@ -170,6 +218,7 @@ class Network(nn.Module):
         n_labels: int,
         domain_dim: int = 0,
         with_strength: bool = False,
+        label_texts: Tensor | None = None,
     ) -> None:
         super().__init__()
         width, size = reader.width, reader.token_size
@@ -183,6 +232,7 @@ class Network(nn.Module):
         self.domain = (
             DomainToken(domain_dim, config.hidden, width, **how, noise=config.domain_noise) if domain_dim else None
         )
+        self.opinion = None if label_texts is None else Opinion(label_texts)
         self.strength = nn.Linear(1, width, bias=False) if with_strength else None
         if self.strength is not None:
             nn.init.zeros_(self.strength.weight)  # at first a gene is its description alone
@@ -196,8 +246,22 @@ class Network(nn.Module):
     def kept(self) -> Iterator[tuple[str, Tensor]]:
         """Yield name and tensor of everything that makes a trained network out of a fresh one."""
         yield from self.learning()
+        for name, part in (("domain", self.domain), ("opinion", self.opinion)):
+            if part is not None:
+                yield from ((f"{name}.{key}", buffer) for key, buffer in part.named_buffers())
+
+    def measure(self, domain: Tensor, codes: Tensor) -> None:
+        """Take from the cells to be learned from what does not learn: where their domain vectors lie, how right an opinion is.
+
+        Parameters
+        ----------
+        domain, codes
+            ``(n, domain dim)`` and ``(n,)`` int64 labels.
+        """
         if self.domain is not None:
-            yield from ((f"domain.{name}", buffer) for name, buffer in self.domain.named_buffers())
+            self.domain.measure(domain)
+        if self.opinion is not None:
+            self.opinion.measure(domain, codes)
 
     def forward(self, cells: Cells, *, padding: Side = "right") -> tuple[Tensor, Tensor]:
         """Return logits ``(n, n_labels)`` and the class token's state ``(n, width)``, both float32.
@@ -209,7 +273,10 @@ class Network(nn.Module):
         """
         sequence = self.sequence(cells, padding=padding)
         state = self.states(sequence)
-        return self.head(state).float(), state
+        logits = self.head(state).float()
+        if self.opinion is not None and cells.domain is not None:
+            logits = logits + self.opinion(cells.domain)
+        return logits, state
 
     def states(self, sequence: Sequence) -> Tensor:
         """Return the class token's state of sequences, ``(n, width)`` float32."""

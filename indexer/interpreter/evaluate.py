@@ -21,6 +21,7 @@ from indexer.stage import Progress, silent_progress
 MIN_CELLS = 10
 """Labels with fewer cells are left out of figures, and named."""
 LOG, GENEPT_W, GENEPT_S, RANDOM = "log expression", "GenePT-w", "GenePT-s", "random gene vectors"
+ZERO_SHOT = "domain model, labels' texts alone"
 DESCRIBED = ("descriptions", "endpoint")
 """Kinds of vectors that GenePT is made of; beside others stand the packaged descriptions."""
 MEASURES = ("accuracy", "precision", "recall", "f1")
@@ -38,11 +39,14 @@ class LabelledSet:
         What an interpreter reads.
     features
         Name -> ``(n, dim)`` of what classifiers are fitted on, same cells in the same order.
+    zero_shot
+        ``(n,)`` int64, the label whose text fits each cell's domain vector best: nothing is learned. ``None``: no domain model.
     """
 
     name: str
     cells: LabelledCells
     features: Mapping[str, np.ndarray]
+    zero_shot: np.ndarray | None = None
 
 
 def read_set(
@@ -76,7 +80,7 @@ def read_set(
     }
     if cells.cells.domain is not None:
         features["domain vector"] = cells.cells.domain
-    return LabelledSet(file.stem, cells, features)
+    return LabelledSet(file.stem, cells, features, _zero_shot(cells, ingredients))
 
 
 def measure_floors(
@@ -93,6 +97,9 @@ def measure_floors(
             found[name] = run(
                 _fitted(values, one.cells.codes, fit), one.cells.codes, splits, seeds=seeds, keep=keep, key=key
             )
+    if one.zero_shot is not None:
+        fitting = one.zero_shot
+        found[ZERO_SHOT] = run(lambda train, test, seed: fitting[test], one.cells.codes, splits, seeds=seeds)
     return found
 
 
@@ -132,6 +139,12 @@ def figures(outcomes: Mapping[str, Outcome], *, n_draws: int) -> dict[str, dict[
 def against(one: Outcome, others: Mapping[str, Outcome], *, n_draws: int) -> dict[str, Estimate]:
     """Return method -> how much better ``one`` is in macro F1, by paired bootstrap."""
     return {name: difference(one, other, n_draws=n_draws) for name, other in others.items()}
+
+
+def _zero_shot(cells: LabelledCells, ingredients: Ingredients) -> np.ndarray | None:
+    if cells.cells.domain is None or ingredients.domain is None:
+        return None
+    return np.asarray(np.argmax(cells.cells.domain @ ingredients.domain.embed_texts(list(cells.texts)).T, axis=1))
 
 
 def _fitted(values: np.ndarray, codes: np.ndarray, fit: floors.Fit) -> Predict:

@@ -77,8 +77,13 @@ class Ingredients:
         genes = GeneReader(vectors.gene_map, vectors.has_vector, preset.genes, domain, token=token)
         return cls(preset, reader, vectors, domain, genes)
 
-    def network(self, labels: Sequence[str], *, seed: int) -> Network:
+    def network(self, texts: Sequence[str], *, seed: int) -> Network:
         """Return a network that has learned nothing, the same for the same seed.
+
+        Parameters
+        ----------
+        texts
+            The labels in words.
 
         Raises
         ------
@@ -92,12 +97,19 @@ class Ingredients:
                 self.reader,
                 torch.from_numpy(self.vectors.table()),
                 self.network_config,
-                n_labels=len(labels),
+                n_labels=len(texts),
                 domain_dim=self.domain.dim if self.domain is not None and self.genes.token else 0,
                 with_strength=preset.genes.with_strength,
+                label_texts=self._label_texts(texts),
             )
         _refuse_too_long(network, preset=preset)
         return network.to(self.reader.words((0,)).device)
+
+    def _label_texts(self, texts: Sequence[str]) -> torch.Tensor | None:
+        told = self.preset.domain
+        if self.domain is None or told is None or not told.opinion:
+            return None
+        return torch.from_numpy(self.domain.embed_texts(list(texts)))
 
     @property
     def network_config(self) -> NetworkConfig:
@@ -115,7 +127,10 @@ class Ingredients:
         domain = None
         if self.domain is not None:
             source = None if preset.domain is None else absolute(preset.domain.source)
-            domain = DomainModel(source=source, hash=self.domain.hash, dim=self.domain.dim, token=self.genes.token)
+            domain = DomainModel(
+                source=source, hash=self.domain.hash, dim=self.domain.dim, token=self.genes.token,
+                opinion=network.opinion is not None,
+            )  # fmt: skip
         config = InterpreterConfig(
             preset=preset.name,
             labels=tuple(labels),
@@ -175,7 +190,7 @@ def learn(
     spec = ingredients.preset.training
     spec = spec if seed is None else spec.model_copy(update={"seed": seed})
     chosen = np.arange(len(cells)) if rows is None else rows
-    network = ingredients.network(cells.labels, seed=spec.seed)
+    network = ingredients.network(cells.texts, seed=spec.seed)
     if ingredients.preset.reader.adapter is not None:
         _adapt(network, ingredients.preset.reader.adapter, seed=spec.seed)
     told = sha256_json(

@@ -66,6 +66,13 @@ class DomainSpec(_Strict):
 
     source: str | None = None  # its folder; null: the packaged model
     token: bool = True  # whether its vector is a token, or it orders genes alone
+    opinion: bool = False  # whether the logits start from how well the labels' texts fit the vector
+
+    @model_validator(mode="after")
+    def _opinion_of_a_token(self) -> Self:
+        if self.opinion and not self.token:
+            raise ValueError("the opinion is of the vector that is a token: domain.opinion needs domain.token")
+        return self
 
 
 class TrainingSpec(_Strict):

@@ -95,8 +95,8 @@ class _Run:
         self._network, self._spec, self._folder = network, spec, folder
         self._rows = np.flatnonzero(cells.has_genes)
         self._cells, self._codes = cells, codes
-        if network.domain is not None and cells.domain is not None:
-            network.domain.measure(torch.from_numpy(cells.domain[self._rows]))
+        if cells.domain is not None:
+            network.measure(torch.from_numpy(cells.domain[self._rows]), torch.from_numpy(codes[self._rows]))
         self._learning = {**dict(network.learning()), **adapters_of(network)}
         groups = [{"params": list(group), "weight_decay": decay} for decay, group in _groups(self._learning, spec)]
         self._optimiser = torch.optim.AdamW(groups, lr=spec.learning_rate)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from tiny_reader import instruction, some_cells, tiny_network, tiny_reader
 
-from atlas.interpreter.network import Cells, DomainToken
+from atlas.interpreter.network import Cells, DomainToken, Opinion
 from atlas.interpreter.reader import Reader
 
 
@@ -128,6 +128,35 @@ def test_noise_is_for_learning_alone() -> None:
     assert not torch.equal(token(vectors), token(vectors))
     token.eval()
     assert torch.equal(token(vectors), token(vectors))
+
+
+def labelled_vectors(n: int = 60) -> tuple[torch.Tensor, torch.Tensor]:
+    codes = torch.arange(n) % 3
+    noise = torch.randn(n, 3, generator=torch.Generator().manual_seed(0))
+    return 2.0 + torch.eye(3)[codes] + 0.3 * noise, codes
+
+
+def test_opinion_that_is_right_is_heard_and_one_that_misleads_is_silent() -> None:
+    vectors, codes = labelled_vectors()
+    right, wrong = Opinion(torch.eye(3)), Opinion(torch.eye(3).roll(1, 0))
+    right.measure(vectors, codes)
+    wrong.measure(vectors, codes)
+    assert float(right.scale) >= 4.0
+    assert (right(vectors).argmax(dim=1) == codes).float().mean() > 0.9
+    assert float(wrong.scale) == 0.0
+    assert torch.equal(wrong(vectors), torch.zeros(60, 3))
+
+
+def test_logits_start_from_the_opinion(reader: Reader) -> None:
+    network = tiny_network(reader, domain_dim=3, label_texts=torch.eye(3)).eval()
+    vectors, codes = labelled_vectors(5)
+    network.measure(vectors, codes)
+    cells = replace(some_cells(), domain=vectors)
+    assert network.opinion is not None
+    with torch.no_grad():
+        assert torch.allclose(network(cells)[0], network.opinion(vectors))
+    assert {name for name, _ in network.kept()} >= {"domain.mean", "domain.spread", "opinion.texts", "opinion.scale"}
+    assert not any(name.startswith("opinion") for name, _ in network.learning())
 
 
 def test_gene_vectors_are_read_against_their_mean(reader: Reader) -> None:

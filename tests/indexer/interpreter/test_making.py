@@ -11,11 +11,12 @@ import torch
 from cell_files import cells
 from local_server import Reply, serve
 from tiny_encoder import write_tiny_encoder
-from tiny_reader import tiny_preset, toy_file, write_tiny_llama
-from toy_model import gene_word
+from tiny_reader import ENCODER_INSTRUCTION, INSTRUCTION, tiny_preset, toy_file, write_tiny_llama
+from toy_model import ToyTextTower, gene_word, write_toy_model
 
 from atlas.errors import ConfigError, InputError, NotFoundError, UpstreamError
 from atlas.interpreter.interpreter import Interpreter
+from atlas.model.text_tower import TEXT_TOWERS
 from atlas.settings import Settings
 from indexer.interpreter.gene_vectors import make_gene_vectors, read_texts
 from indexer.interpreter.labelled_cells import read_labelled
@@ -53,6 +54,42 @@ def test_new_cells_get_their_label(tmp_path: Path) -> None:
     assert told["n_cells"] == len(read) == 24
     assert told["labels"] == {"blood": 8, "heart": 8, "liver": 8}
     assert len(told["losses"]) == 25
+
+
+@pytest.mark.parametrize("kind", ["llama", "bert"])
+def test_domain_token_and_opinion_are_kept_with_what_learned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setitem(TEXT_TOWERS, "toy", ToyTextTower)
+    joint = write_toy_model(tmp_path / "joint")
+    preset = preset_of(tmp_path, kind=kind, epochs=3, answers=0.5)
+    told = {
+        **preset.model_dump(),
+        "domain": {"source": str(joint), "token": True, "opinion": True},
+        "network": {"hidden": 8, "instruction": INSTRUCTION if kind == "llama" else ENCODER_INSTRUCTION},
+    }
+    preset = type(preset).model_validate(told)
+    file = toy_file(tmp_path, LABELS)
+    ready = Ingredients.load(preset, work=tmp_path / "parts")
+    read = read_labelled([file], ready.genes, label="cell_type")
+    trained = learn(ready, read).network
+    assert trained.opinion is not None
+    assert float(trained.opinion.scale) > 0.0
+    made, _ = train_interpreter([file], tmp_path / "made", preset=preset)
+    assert made.config.domain is not None
+    assert (made.config.domain.token, made.config.domain.opinion) == (True, True)
+    from atlas.interpreter.interpreter import batch_of
+
+    with torch.no_grad():
+        expected = trained(batch_of(read.cells, np.arange(len(read))))[0].softmax(dim=1)
+    assert np.allclose(expected.numpy(), made.interpret(read.cells).probabilities, atol=1e-5)
+    # a text that was never learned is scored by the opinion, too
+    shares = made.ask(read.cells, ["heart", "brain"])
+    quiet = Interpreter.load(tmp_path / "made")
+    assert quiet.network.opinion is not None
+    quiet.network.opinion.scale.zero_()
+    hearts = read.codes == read.labels.index("heart")
+    assert shares[hearts, 0].mean() > quiet.ask(read.cells, ["heart", "brain"])[hearts, 0].mean()
 
 
 def test_two_species_are_learned_by_one_model_and_read_by_what_is_said_of_their_genes(tmp_path: Path) -> None:
