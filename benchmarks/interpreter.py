@@ -12,7 +12,6 @@ import argparse
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import get_args
@@ -26,6 +25,7 @@ from atlas.expression.align import GeneAligner
 from atlas.interpreter.explain import Method, deletion_curve, explain
 from atlas.interpreter.interpreter import Interpreter
 from benchmarks.interpreter_figures import Places, draw_confusions, draw_places
+from benchmarks.interpreter_sets import EMBRYO, PRESETS, SETS, TWO_SPECIES, Bench, Set
 from indexer.evaluation.metrics import Estimate, roc_auc
 from indexer.evaluation.tables import markdown, show
 from indexer.interpreter import evaluate as measuring
@@ -33,7 +33,6 @@ from indexer.interpreter import floors
 from indexer.interpreter.comparison import Outcome, Split, difference, estimate, few, folds
 from indexer.interpreter.labelled_cells import LabelledCells
 from indexer.interpreter.making import Ingredients, learn
-from indexer.interpreter.presets import load_preset
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "interpreter.md"
@@ -44,57 +43,10 @@ ALLOWED = 0.02
 """What an interpreter may be below log expression."""
 N_EXPLAINED, N_TAKEN, N_TIMED = 30, 10, 5_000
 TABLE = ("set", "method", "accuracy", "precision", "recall", "F1")
-METHODS: tuple[Method, ...] = get_args(Method)
-
-
-@dataclass(frozen=True)
-class Set:
-    """One labelled set: file without suffix, what it is called, and the column of donors."""
-
-    file: str
-    title: str
-    donor: str | None = None
-
-
-SETS = (
-    Set("human_pbmc3k_10x", "PBMC 3k"),
-    Set("human_pbmc68k_reduced", "PBMC 68k, 765 genes"),
-    Set("human_pancreas_baron_small", "pancreas, human", donor="donor"),
-    Set("mouse_pancreas_baron_mouse1", "pancreas, mouse"),
-    Set("human_pbmc_facs_garnett", "PBMC sorted by FACS"),
-    Set("mouse_cortex_zeisel_1000genes", "mouse cortex, 1,000 genes"),
-)
-EMBRYO = Set("human_embryo_yan", "human embryo before implantation")
-TWO_SPECIES = Set("human_mouse_pancreas_baron_matched", "pancreas, human and mouse", donor="donor")
 ABLATED = (SETS[4],)
 ALONE = ("domain.token=false", "domain.opinion=false")
-FASTER = ("training.precision=bf16",)
-PRESETS = ("starter", "scinterpreter-paper", "screader-paper")
 PICTURES = ROOT / "docs" / "interpreter"
-
-
-@dataclass(frozen=True)
-class Bench:
-    """What all sections share."""
-
-    data: Path
-    work: Path
-    seeds: range
-    paper_seeds: range = range(1)
-
-    def seeds_of(self, preset: str) -> range:
-        """Return the seeds a preset is trained with."""
-        return self.seeds if preset == PRESETS[0] else self.paper_seeds
-
-    def ingredients(self, preset: str, *changes: str) -> Ingredients:
-        """Load a preset with changes."""
-        return Ingredients.load(load_preset(preset, changes=(*FASTER, *changes)), work=self.work / "parts")
-
-    def read(self, one: Set, ready: Ingredients) -> measuring.LabelledSet:
-        """Read a set."""
-        return measuring.read_set(
-            self.data / "evaluation" / f"{one.file}.h5ad", ready, label="cell_type", donor=one.donor
-        )
+METHODS: tuple[Method, ...] = get_args(Method)
 
 
 def within(bench: Bench) -> str:
@@ -167,7 +119,7 @@ def two_species(bench: Bench) -> str:
         "gene tokens alone": bench.ingredients("starter", *ALONE),
     }
     read = {name: bench.read(TWO_SPECIES, one) for name, one in ready.items()}
-    mouse = _mouse(bench, read["hybrid (starter)"])
+    mouse = bench.mouse(read["hybrid (starter)"])
     rows, gains = [], []
     for name, train, test in (("human -> mouse", ~mouse, mouse), ("mouse -> human", mouse, ~mouse)):
         split = (Split(np.flatnonzero(train), np.flatnonzero(test)),)
@@ -242,7 +194,7 @@ def unseen_labels(bench: Bench) -> str:
         for code, label in enumerate(read.labels):
             split = folds(read.codes, read.groups, seed=0)[0]
             others = split.train[read.codes[split.train] != code]
-            shares = _kept(bench, (one.file, label), partial(_asked, ready, read, others, split.test))
+            shares = bench.kept(ready, (one.file, label), partial(_asked, ready, read, others, split.test))
             mine = read.codes[split.test] == code
             auc = roc_auc(shares[:, code], mine)
             rows.append(
@@ -261,7 +213,7 @@ def reasons(bench: Bench) -> str:
     rows = []
     for one in (SETS[0], SETS[2]):
         read = bench.read(one, ready).cells
-        curves = _kept(bench, (one.file, "deletion"), partial(_curves, bench, one, ready, read))
+        curves = bench.kept(ready, (one.file, "deletion"), partial(_curves, bench, one, ready, read))
         for method, curve in zip(("leave_out", "gradients", "chance"), curves, strict=True):
             rows.append((one.title, method, *(f"{value:.3f}" for value in curve.mean(axis=0)), f"{curve.mean():.3f}"))
     return (
@@ -278,11 +230,11 @@ def pictures(bench: Bench) -> str:
     for one in (SETS[0], SETS[2], SETS[3], TWO_SPECIES):
         read = bench.read(one, ready)
         cells = read.cells
-        mouse = _mouse(bench, read) if one is TWO_SPECIES else np.zeros(len(cells), dtype=bool)
+        mouse = bench.mouse(read) if one is TWO_SPECIES else np.zeros(len(cells), dtype=bool)
         split = folds(cells.codes, cells.groups, seed=0)[0]
         if one is TWO_SPECIES:
             split = Split(np.flatnonzero(~mouse), np.arange(len(cells)))
-        states = _kept(bench, (one.file, "states"), partial(_states, ready, cells, split))
+        states = bench.kept(ready, (one.file, "states"), partial(_states, ready, cells, split))
         labels = [cells.labels[code] for code in cells.codes[split.test]]
         groups = np.where(mouse, "mouse", "human")[split.test].tolist() if one is TWO_SPECIES else [""] * len(labels)
         drawn = {
@@ -406,13 +358,6 @@ def _few(read: measuring.LabelledSet, n_each: int) -> Callable[[int], Sequence[S
     return lambda seed: few(read.cells.codes, n_each=n_each, seed=seed)
 
 
-def _mouse(bench: Bench, read: measuring.LabelledSet) -> np.ndarray:
-    """Return which cells of the two species' set are of the mouse; its genes carry human names in the file."""
-    with open_rows(bench.data / "evaluation" / f"{TWO_SPECIES.file}.h5ad") as rows:
-        species = dict(zip(rows.row_ids, rows.labels("organism"), strict=True))
-    return np.array([species[name] == "Mus musculus" for name in read.cells.cells.row_ids])
-
-
 def _asked(ready: Ingredients, read: LabelledCells, train: np.ndarray, test: np.ndarray) -> np.ndarray:
     judge = _judge(ready, read, train)
     return judge.ask(read.cells.take(test), read.texts)
@@ -459,14 +404,6 @@ def _states(ready: Ingredients, read: LabelledCells, split: Split) -> np.ndarray
     )
     judged = read.cells.take(split.test)
     return np.stack([one.interpret(judged).states for one in (untrained, _judge(ready, read, split.train))])
-
-
-def _kept(bench: Bench, name: tuple[str, ...], make: Callable[[], np.ndarray]) -> np.ndarray:
-    path = bench.work / "kept" / f"{'-'.join(name).replace('/', '_').replace(' ', '_')}.npy"
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.save(path, make())
-    return np.asarray(np.load(path, allow_pickle=False))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
