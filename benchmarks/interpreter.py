@@ -397,8 +397,8 @@ def _judge(ready: Ingredients, read: LabelledCells, train: np.ndarray) -> Interp
 def _states(ready: Ingredients, read: LabelledCells, split: Split) -> np.ndarray:
     """Return the class token's states before and after learning: ``(2, n_judged, width)``."""
     fresh = ready.network(read.texts, seed=0)
-    if fresh.domain is not None and read.cells.domain is not None:
-        fresh.domain.measure(torch.from_numpy(read.cells.domain[split.train]))
+    if read.cells.domain is not None:
+        fresh.measure(torch.from_numpy(read.cells.domain[split.train]), torch.from_numpy(read.codes[split.train]))
     untrained = Interpreter(
         ready.parts(fresh, labels=read.labels, organisms=("human", "mouse")), reader=ready.reader, domain=ready.domain
     )
