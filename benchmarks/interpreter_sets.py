@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from atlas.cells.rows import open_rows
-from atlas.digests import sha256_json
+from indexer.interpreter import comparison
 from indexer.interpreter import evaluate as measuring
 from indexer.interpreter.making import Ingredients
 from indexer.interpreter.presets import load_preset
@@ -69,9 +69,5 @@ class Bench:
 
     def kept(self, ready: Ingredients, name: tuple[str, ...], make: Callable[[], np.ndarray]) -> np.ndarray:
         """Return an array that is made once for a preset and kept."""
-        told = sha256_json(ready.preset.model_dump(mode="json"))[:8]
-        path = self.work / "kept" / f"{'-'.join((*name, told)).replace('/', '_').replace(' ', '_')}.npy"
-        if not path.is_file():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            np.save(path, make())
-        return np.asarray(np.load(path, allow_pickle=False))
+        told = {"preset": ready.preset.model_dump(mode="json"), "what": name}
+        return comparison.kept(self.work / "kept", told, make)

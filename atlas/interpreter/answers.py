@@ -69,9 +69,7 @@ class Answers:
             The class token's state where it is known already; an encoder needs nothing else.
         """
         found = self._read(cells, state)
-        if self._of_domain is not None and self._network.opinion is not None and cells.domain is not None:
-            found = found + self._network.opinion(cells.domain, self._of_domain)
-        return found
+        return found if self._of_domain is None else found + self._network.opinion_of(cells, self._of_domain)
 
     def _read(self, cells: Cells, state: Tensor | None) -> Tensor:
         if self._vectors is None:

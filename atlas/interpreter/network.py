@@ -114,12 +114,16 @@ class DomainToken(nn.Module):
     def measure(self, vectors: Tensor) -> None:
         """Take mean and spread of ``(n, dim)`` vectors."""
         self.mean.copy_(vectors.mean(dim=0))
-        spread = (vectors - self.mean.cpu()).square().mean().sqrt()
+        spread = self.centred(vectors).square().mean().sqrt()
         self.spread.copy_(spread if float(spread) > 0.0 else torch.ones(1))
+
+    def centred(self, vectors: Tensor) -> Tensor:
+        """Return ``(n, dim)`` vectors less the mean."""
+        return vectors.to(self.mean.device) - self.mean
 
     def forward(self, vectors: Tensor) -> Tensor:
         """Return ``(n, width)`` of ``(n, dim)``."""
-        seen = (vectors - self.mean) / self.spread
+        seen = self.centred(vectors) / self.spread
         if self.training and self.noise:
             seen = seen + self.noise * torch.randn_like(seen)
         found: Tensor = self.projection(seen)
@@ -134,40 +138,34 @@ class Opinion(nn.Module):
 
     Attributes
     ----------
-    texts, usual, scale
-        ``(n_labels, dim)`` vectors of the labels' texts; ``(dim,)`` the mean vector of the cells learned from; ``(1,)`` how loud.
+    texts, scale
+        ``(n_labels, dim)`` vectors of the labels' texts; ``(1,)`` how loud.
     """
 
     texts: Tensor
-    usual: Tensor
     scale: Tensor
 
     def __init__(self, texts: Tensor) -> None:
         super().__init__()
         self.register_buffer("texts", texts.clone())
-        self.register_buffer("usual", torch.zeros(texts.shape[1]))
         self.register_buffer("scale", torch.zeros(1))
 
-    def measure(self, vectors: Tensor, codes: Tensor) -> None:
+    def measure(self, centred: Tensor, codes: Tensor) -> None:
         """Choose the loudness with the lowest cross-entropy on labelled cells.
 
         Parameters
         ----------
-        vectors, codes
-            ``(n, dim)`` of the domain model, and ``(n,)`` int64 labels.
+        centred, codes
+            ``(n, dim)`` vectors of the domain model less their mean, and ``(n,)`` int64 labels.
         """
-        self.usual.copy_(vectors.mean(dim=0))
-        fit = self.fit(vectors, self.texts)
+        fit = centred @ self.texts.T
         losses = [float(nn.functional.cross_entropy(scale * fit, codes.to(fit.device))) for scale in _LOUDNESS]
         self.scale.fill_(_LOUDNESS[losses.index(min(losses))])
 
-    def fit(self, vectors: Tensor, texts: Tensor) -> Tensor:
-        """Return how much better than usual each text fits, ``(n, n_texts)``."""
-        return (vectors.to(self.usual.device) - self.usual) @ texts.to(self.usual.device).T
-
-    def forward(self, vectors: Tensor, texts: Tensor | None = None) -> Tensor:
-        """Return logits ``(n, n_texts)`` of the labels, or of other texts."""
-        return self.scale * self.fit(vectors, self.texts if texts is None else texts)
+    def forward(self, centred: Tensor, texts: Tensor | None = None) -> Tensor:
+        """Return logits ``(n, n_texts)`` of the labels, or of other texts ``(n_texts, dim)``."""
+        wanted = self.texts if texts is None else texts.to(self.texts.device)
+        return self.scale * (centred @ wanted.T)
 
 
 class Head(nn.Module):
@@ -205,8 +203,8 @@ class Network(nn.Module):
     with_strength
         Whether a gene's token says how strong it is.
     label_texts
-        ``(n_labels, domain_dim)`` float32, the labels' texts as the domain model sees them: the logits start from its opinion.
-        ``None``: from none.
+        ``(n_labels, domain_dim)`` float32, the labels' texts as the domain model sees them: the logits start from its opinion,
+        which needs the domain token. ``None``: from none.
     """
 
     def __init__(
@@ -258,10 +256,11 @@ class Network(nn.Module):
         domain, codes
             ``(n, domain dim)`` and ``(n,)`` int64 labels.
         """
-        if self.domain is not None:
-            self.domain.measure(domain)
+        if self.domain is None:
+            return
+        self.domain.measure(domain)
         if self.opinion is not None:
-            self.opinion.measure(domain, codes)
+            self.opinion.measure(self.domain.centred(domain), codes)
 
     def forward(self, cells: Cells, *, padding: Side = "right") -> tuple[Tensor, Tensor]:
         """Return logits ``(n, n_labels)`` and the class token's state ``(n, width)``, both float32.
@@ -273,10 +272,20 @@ class Network(nn.Module):
         """
         sequence = self.sequence(cells, padding=padding)
         state = self.states(sequence)
-        logits = self.head(state).float()
-        if self.opinion is not None and cells.domain is not None:
-            logits = logits + self.opinion(cells.domain)
-        return logits, state
+        return self.head(state).float() + self.opinion_of(cells), state
+
+    def opinion_of(self, cells: Cells, texts: Tensor | None = None) -> Tensor | float:
+        """Return the domain model's opinion of the labels, or of other texts, ``(n, n_texts)``; 0 where it has none.
+
+        Parameters
+        ----------
+        texts
+            ``(n_texts, domain dim)``, as the domain model sees them.
+        """
+        if self.opinion is None or self.domain is None or cells.domain is None:
+            return 0.0
+        found: Tensor = self.opinion(self.domain.centred(cells.domain), texts)
+        return found
 
     def states(self, sequence: Sequence) -> Tensor:
         """Return the class token's state of sequences, ``(n, width)`` float32."""

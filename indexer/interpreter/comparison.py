@@ -133,7 +133,7 @@ def run(
         for number, split in enumerate(splits(seed)):
             told = {**(key or {}), "seed": seed, "fold": number, "train": _digest(split.train), "codes": _digest(codes)}
             make = partial(predict, split.train, split.test, seed)
-            predicted[place][split.test] = _kept(keep if key else None, told, make)
+            predicted[place][split.test] = kept(keep if key else None, told, make)
     return Outcome(predicted, codes)
 
 
@@ -180,7 +180,16 @@ def _draws(n: int, n_draws: int, *, seed: int) -> Iterator[np.ndarray]:
         yield np.bincount(rng.integers(n, size=n), minlength=n)
 
 
-def _kept(folder: Path | None, told: Mapping[str, object], make: Callable[[], np.ndarray]) -> np.ndarray:
+def kept(folder: Path | None, told: Mapping[str, object], make: Callable[[], np.ndarray]) -> np.ndarray:
+    """Return an array that is made once and kept, whole or not at all.
+
+    Parameters
+    ----------
+    folder
+        Where; ``None``: it is made anew.
+    told
+        What it depends on, as JSON.
+    """
     if folder is None:
         return make()
     path = folder / f"{hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:32]}.npy"

@@ -133,7 +133,7 @@ def test_noise_is_for_learning_alone() -> None:
 def labelled_vectors(n: int = 60) -> tuple[torch.Tensor, torch.Tensor]:
     codes = torch.arange(n) % 3
     noise = torch.randn(n, 3, generator=torch.Generator().manual_seed(0))
-    return 2.0 + torch.eye(3)[codes] + 0.3 * noise, codes
+    return torch.eye(3)[codes] - 1 / 3 + 0.3 * noise, codes
 
 
 def test_opinion_that_is_right_is_heard_and_one_that_misleads_is_silent() -> None:
@@ -154,7 +154,7 @@ def test_logits_start_from_the_opinion(reader: Reader) -> None:
     cells = replace(some_cells(), domain=vectors)
     assert network.opinion is not None
     with torch.no_grad():
-        assert torch.allclose(network(cells)[0], network.opinion(vectors))
+        assert torch.allclose(network(cells)[0], network.opinion(vectors - vectors.mean(dim=0)))
     assert {name for name, _ in network.kept()} >= {"domain.mean", "domain.spread", "opinion.texts", "opinion.scale"}
     assert not any(name.startswith("opinion") for name, _ in network.learning())
 
