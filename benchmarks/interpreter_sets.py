@@ -69,5 +69,6 @@ class Bench:
 
     def kept(self, ready: Ingredients, name: tuple[str, ...], make: Callable[[], np.ndarray]) -> np.ndarray:
         """Return an array that is made once for a preset and kept."""
-        told = {"preset": ready.preset.model_dump(mode="json"), "what": name}
+        network = ready.network_config.model_dump(mode="json")
+        told = {"preset": ready.preset.model_dump(mode="json"), "network": network, "what": name}
         return comparison.kept(self.work / "kept", told, make)

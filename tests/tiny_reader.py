@@ -104,6 +104,7 @@ def tiny_network(
     domain_dim: int = 0,
     dropout: float = 0.0,
     label_texts: torch.Tensor | None = None,
+    label_words: torch.Tensor | None = None,
 ) -> Network:
     """Return a network that has learned nothing."""
     torch.manual_seed(1)
@@ -119,6 +120,7 @@ def tiny_network(
         domain_dim=domain_dim,
         with_strength=True,
         label_texts=label_texts,
+        label_words=label_words,
     )
 
 

@@ -15,10 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from atlas.errors import InputError
-from atlas.interpreter.network import Cells, Network
-
-COSINE_SCALE = 20.0
-"""Factor of the cosine between a cell and a label's text, as sentence encoders are trained with."""
+from atlas.interpreter.network import Cells, Network, text_logits
+from atlas.interpreter.reader import Reader
 
 _MAX_WORDS = 64
 
@@ -58,7 +56,7 @@ class Answers:
                 f"The label {texts[longest][:60]!r} takes {len(self._ids[longest])} tokens; at most {_MAX_WORDS} are read. "
                 "Shorten it."
             )
-        self._vectors = None if network.reader.kind == "causal" else self._read_texts()
+        self._vectors = None if network.reader.kind == "causal" else read_texts(network.reader, texts)
 
     def scores(self, cells: Cells, state: Tensor | None = None) -> Tensor:
         """Return ``(n_cells, n_labels)`` float32, of which a softmax makes shares.
@@ -76,7 +74,7 @@ class Answers:
             return torch.stack([self._likelihood(cells, ids) for ids in self._ids], dim=1)
         if state is None:
             _, state = self._network(cells)
-        return COSINE_SCALE * nn.functional.normalize(state, dim=1) @ self._vectors.to(state.device).T
+        return text_logits(state, self._vectors)
 
     def loss(self, cells: Cells, state: Tensor, codes: Tensor) -> Tensor:
         """Return how badly the true labels fit: the cross-entropy over labels, or of a causal reader over words.
@@ -108,17 +106,17 @@ class Answers:
         wanted = torch.tensor(ids, device=logits.device).expand(n, -1)
         return logits.gather(2, wanted.unsqueeze(-1)).squeeze(-1).mean(dim=1)
 
-    def _read_texts(self) -> Tensor:
-        """Return what the frozen reader makes of each text: the mean over its tokens, of length 1."""
-        reader = self._network.reader
-        found = []
-        for text in self.texts:
-            frame = reader.frame(text)
-            words = reader.words((*frame.before, *frame.text, *frame.after)).unsqueeze(0)
-            with torch.no_grad():
-                hidden = reader.read(words, torch.ones(words.shape[:2], dtype=torch.bool, device=words.device))
-            found.append(nn.functional.normalize(hidden[0].float().mean(dim=0), dim=0))
-        return torch.stack(found)
+
+def read_texts(reader: Reader, texts: Sequence[str]) -> Tensor:
+    """Return what a frozen encoder makes of each text, ``(n_texts, width)`` float32: the mean over its tokens, of length 1."""
+    found = []
+    for text in texts:
+        frame = reader.frame(text)
+        words = reader.words((*frame.before, *frame.text, *frame.after)).unsqueeze(0)
+        with torch.no_grad():
+            hidden = reader.read(words, torch.ones(words.shape[:2], dtype=torch.bool, device=words.device))
+        found.append(nn.functional.normalize(hidden[0].float().mean(dim=0), dim=0))
+    return torch.stack(found)
 
 
 def _some(cells: Cells, mask: Tensor) -> Cells:

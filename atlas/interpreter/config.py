@@ -113,6 +113,9 @@ class NetworkConfig(_Strict):
     answers
         Whether learning also pulled the class token towards the label's own text, so that labels never learned can be asked
         for (:mod:`atlas.interpreter.answers`).
+    words
+        Whether an answer is the mean of what the head says and of how well the class token fits the labels' texts: encoders that
+        learned with ``answers``. A causal reader would have to read a cell once a label.
     """
 
     gene_dim: int = Field(ge=1)
@@ -121,6 +124,7 @@ class NetworkConfig(_Strict):
     dropout: float = Field(0.1, ge=0, lt=1)
     domain_noise: float = Field(0.0, ge=0)
     answers: bool = False
+    words: bool = False
 
 
 class GeneVectorsRecord(_Strict):

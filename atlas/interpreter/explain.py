@@ -14,7 +14,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from atlas.errors import InputError, NotFoundError
 from atlas.expression.align import AlignedExpression
@@ -170,7 +169,7 @@ def _integrated(interpreter: Interpreter, cells: Cells, *, code: int) -> np.ndar
         share = (step + 0.5) / N_STEPS
         tokens = (mean + share * (own - mean)).requires_grad_(True)
         state = network.states(network.sequence(cells, gene_tokens=tokens))
-        log: Tensor = network.head(state).float().log_softmax(dim=1)[0, code]
+        log = network.logits(cells, state).log_softmax(dim=1)[0, code]
         total += torch.autograd.grad(log, tokens)[0]
     return np.asarray((total / N_STEPS * (own - mean)).sum(dim=2)[0].double().cpu().numpy())
 

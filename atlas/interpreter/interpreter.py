@@ -296,6 +296,7 @@ def _network(parts: InterpreterParts, reader: Reader) -> Network:
         domain_dim=config.domain.dim if config.domain is not None and config.domain.token else 0,
         with_strength=config.genes.with_strength,
         label_texts=_label_texts(config),
+        label_words=torch.zeros((len(config.labels), config.reader.width)) if config.network.words else None,
     )
     load_learned(network, {name: one for name, one in parts.learned.items() if not name.startswith(ADAPTER_PREFIX)})
     return network.eval()

@@ -20,6 +20,9 @@ from atlas.interpreter.reader import Reader
 PARTS = ("projection", "class_token", "head", "domain", "strength")
 """Groups of parameters that learn: the paper's three; the domain token's projection and the strengths' where there are such."""
 
+COSINE_SCALE = 20.0
+"""Factor of the cosine between a cell and a label's text, as sentence encoders are trained with."""
+
 _LOUDNESS = (0.0, *(2.0**power for power in range(11)))
 Side = Literal["left", "right"]
 
@@ -205,6 +208,9 @@ class Network(nn.Module):
     label_texts
         ``(n_labels, domain_dim)`` float32, the labels' texts as the domain model sees them: the logits start from its opinion,
         which needs the domain token. ``None``: from none.
+    label_words
+        ``(n_labels, width)`` float32 of length 1, the labels' texts as the reader reads them: an answer is the mean of what the
+        head says and of how well the class token fits these. ``None``: the head's alone.
     """
 
     def __init__(
@@ -217,6 +223,7 @@ class Network(nn.Module):
         domain_dim: int = 0,
         with_strength: bool = False,
         label_texts: Tensor | None = None,
+        label_words: Tensor | None = None,
     ) -> None:
         super().__init__()
         width, size = reader.width, reader.token_size
@@ -230,6 +237,7 @@ class Network(nn.Module):
         self.domain = (
             DomainToken(domain_dim, config.hidden, width, **how, noise=config.domain_noise) if domain_dim else None
         )
+        self.register_buffer("label_words", label_words, persistent=False)
         self.opinion = None if label_texts is None else Opinion(label_texts)
         self.strength = nn.Linear(1, width, bias=False) if with_strength else None
         if self.strength is not None:
@@ -244,6 +252,8 @@ class Network(nn.Module):
     def kept(self) -> Iterator[tuple[str, Tensor]]:
         """Yield name and tensor of everything that makes a trained network out of a fresh one."""
         yield from self.learning()
+        if self.label_words is not None:
+            yield "label_words", self.get_buffer("label_words")
         for name, part in (("domain", self.domain), ("opinion", self.opinion)):
             if part is not None:
                 yield from ((f"{name}.{key}", buffer) for key, buffer in part.named_buffers())
@@ -270,9 +280,21 @@ class Network(nn.Module):
         padding
             Side that shorter sequences are filled up on; it changes nothing but the last digits.
         """
-        sequence = self.sequence(cells, padding=padding)
-        state = self.states(sequence)
-        return self.head(state).float() + self.opinion_of(cells), state
+        state = self.states(self.sequence(cells, padding=padding))
+        return self.logits(cells, state), state
+
+    def logits(self, cells: Cells, state: Tensor) -> Tensor:
+        """Return the answers that class tokens give, ``(n, n_labels)`` float32: a softmax makes probabilities of them."""
+        said = self.head_logits(cells, state)
+        if self.label_words is None:
+            return said
+        told = text_logits(state, self.get_buffer("label_words")) + self.opinion_of(cells)
+        return torch.logaddexp(said.log_softmax(dim=1), told.log_softmax(dim=1))
+
+    def head_logits(self, cells: Cells, state: Tensor) -> Tensor:
+        """Return what the head says of class tokens, ``(n, n_labels)`` float32, the domain model's opinion included."""
+        found: Tensor = self.head(state).float() + self.opinion_of(cells)
+        return found
 
     def opinion_of(self, cells: Cells, texts: Tensor | None = None) -> Tensor | float:
         """Return the domain model's opinion of the labels, or of other texts, ``(n, n_texts)``; 0 where it has none.
@@ -331,6 +353,11 @@ class Network(nn.Module):
     @staticmethod
     def _there(length: int, *, like: Tensor) -> Tensor:
         return torch.ones((len(like), length), dtype=torch.bool, device=like.device)
+
+
+def text_logits(state: Tensor, words: Tensor) -> Tensor:
+    """Return how well texts fit class tokens: ``(n, n_texts)`` of ``(n, width)`` and of ``(n_texts, width)`` of length 1."""
+    return COSINE_SCALE * nn.functional.normalize(state, dim=1) @ words.to(state.device).T
 
 
 def _standardised(gene_vectors: Tensor) -> Tensor:

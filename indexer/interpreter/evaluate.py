@@ -116,6 +116,7 @@ def measure_interpreter(
     key = {
         "set": one.name,
         "preset": ingredients.preset.model_dump(mode="json"),
+        "network": ingredients.network_config.model_dump(mode="json"),
         "reader": ingredients.reader.fingerprint,
         "vectors": ingredients.vectors.record.model_dump(),
         "domain": None if ingredients.domain is None else ingredients.domain.hash,

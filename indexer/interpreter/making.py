@@ -15,6 +15,7 @@ import torch
 from atlas.digests import sha256_json
 from atlas.drafts import draft_of
 from atlas.errors import ConfigError, InputError
+from atlas.interpreter.answers import read_texts
 from atlas.interpreter.cell_genes import GeneReader
 from atlas.interpreter.checkpoint import InterpreterParts, write_interpreter
 from atlas.interpreter.config import DomainModel, InterpreterConfig, NetworkConfig, ReaderConfig
@@ -101,6 +102,7 @@ class Ingredients:
                 domain_dim=self.domain.dim if self.domain is not None and self.genes.token else 0,
                 with_strength=preset.genes.with_strength,
                 label_texts=self._label_texts(texts),
+                label_words=read_texts(self.reader, texts) if self.network_config.words else None,
             )
         _refuse_too_long(network, preset=preset)
         return network.to(self.reader.words((0,)).device)
@@ -114,10 +116,10 @@ class Ingredients:
     @property
     def network_config(self) -> NetworkConfig:
         """Sizes and instruction."""
-        told = self.preset.network
+        told, answers = self.preset.network, self.preset.training.answers > 0
         return NetworkConfig(
             gene_dim=self.vectors.dim, hidden=told.hidden, instruction=told.instruction, dropout=told.dropout,
-            domain_noise=told.domain_noise, answers=self.preset.training.answers > 0,
+            domain_noise=told.domain_noise, answers=answers, words=answers and self.reader.kind == "encoder",
         )  # fmt: skip
 
     def parts(self, network: Network, *, labels: Sequence[str], organisms: Sequence[str]) -> InterpreterParts:

@@ -153,7 +153,8 @@ class _Run:
         return value
 
     def _loss(self, cells: Cells, codes: Tensor) -> Tensor:
-        logits, state = self._network(cells)
+        state = self._network.states(self._network.sequence(cells))
+        logits = self._network.head_logits(cells, state)
         weights = None if self._weights is None else self._weights.to(logits.device)
         loss = nn.functional.cross_entropy(logits, codes, weight=weights)
         if self._answers is not None:

@@ -9,7 +9,8 @@ import torch
 from tiny_reader import some_cells, tiny_network, tiny_reader
 
 from atlas.errors import InputError
-from atlas.interpreter.answers import COSINE_SCALE, Answers
+from atlas.interpreter.answers import Answers
+from atlas.interpreter.network import COSINE_SCALE
 
 
 def test_causal_reader_scores_words_as_a_plain_loop_does(tmp_path: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from cell_files import cells
-from tiny_reader import tiny_preset, toy_file, write_tiny_llama
+from tiny_reader import tiny_preset, toy_file, write_reader
 
 from atlas.cells.rows import open_rows
 from atlas.errors import InputError, NotFoundError
@@ -17,19 +19,28 @@ from indexer.interpreter.making import train_interpreter
 LABELS = ["heart", "liver", "blood"] * 8
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Interpreter:
-    base = tmp_path_factory.mktemp("explain")
+def taught(base: Path, kind: str, **training: float) -> Interpreter:
     texts = base / "genes.tsv"
     from toy_model import gene_word
 
     rows = [f"ENSG{i + 1:011d}\tG{i}\thuman\t{gene_word(i)}" for i in range(64)]
     texts.write_text("\n".join(["ensembl_id\tsymbol\torganism\ttext", *rows]) + "\n", encoding="utf-8")
     preset = tiny_preset(
-        write_tiny_llama(base / "reader"), vectors={"kind": "descriptions", "texts": str(texts)},
-        training={"epochs": 25, "batch": 8, "learning_rate": 0.02, "gene_dropout": 0.0},
+        write_reader(base / "reader", kind), vectors={"kind": "descriptions", "texts": str(texts)},
+        training={"epochs": 25, "batch": 8, "learning_rate": 0.02, "gene_dropout": 0.0, **training},
     )  # fmt: skip
     return train_interpreter([toy_file(base, LABELS)], base / "made", preset=preset)[0]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Interpreter:
+    return taught(tmp_path_factory.mktemp("explain"), "llama")
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Interpreter:
+    """An encoder, whose answers are means of what the head says and of how well the labels' texts fit."""
+    return taught(tmp_path_factory.mktemp("explain"), "bert", answers=0.5)
 
 
 def aligned(made: Interpreter, data: object) -> AlignedExpression:
@@ -56,20 +67,25 @@ def test_effect_is_what_the_answer_loses_when_the_cell_does_not_express_the_gene
     assert sizes == sorted(sizes, reverse=True)
 
 
-def test_gradients_add_up_to_the_change_they_explain(made: Interpreter) -> None:
+@pytest.mark.parametrize("which", ["made", "encoder"])
+def test_gradients_add_up_to_the_change_they_explain(which: str, request: pytest.FixtureRequest) -> None:
     import torch
 
     from atlas.interpreter.interpreter import batch_of
 
+    made: Interpreter = request.getfixturevalue(which)
     data = aligned(made, cells(LABELS, seed=3))
     found = explain(made, data, 0, method="gradients")
     batch = batch_of(made.genes.read_aligned(data), np.array([0]))
     network, code = made.network, made.labels.index(found.label)
+    assert (network.label_words is not None) == (which == "encoder")
     with torch.no_grad():
         own = network.gene_tokens(batch)
         mean = network.projection(network.get_buffer("gene_vectors")).mean(dim=0).expand_as(own)
         at, start = (
-            float(network.head(network.states(network.sequence(batch, gene_tokens=one))).log_softmax(1)[0, code])
+            float(
+                network.logits(batch, network.states(network.sequence(batch, gene_tokens=one))).log_softmax(1)[0, code]
+            )
             for one in (own, mean)
         )
     assert sum(gene.effect for gene in found.genes) == pytest.approx(at - start, abs=0.05 * abs(at - start) + 1e-3)

@@ -159,6 +159,18 @@ def test_logits_start_from_the_opinion(reader: Reader) -> None:
     assert not any(name.startswith("opinion") for name, _ in network.learning())
 
 
+def test_answer_is_the_mean_of_the_head_and_of_the_labels_texts(reader: Reader) -> None:
+    words = torch.nn.functional.normalize(torch.randn(3, reader.width, generator=torch.Generator().manual_seed(1)))
+    network = tiny_network(reader, label_words=words).eval()
+    cells = some_cells(4)
+    with torch.no_grad():
+        torch.nn.init.normal_(network.head.linear.weight)
+        logits, state = network(cells)
+        head = network.head_logits(cells, state).softmax(dim=1)
+        told = (20.0 * torch.nn.functional.normalize(state, dim=1) @ words.T).softmax(dim=1)
+    assert torch.allclose(logits.softmax(dim=1), (head + told) / 2, atol=1e-6)
+
+
 def test_gene_vectors_are_read_against_their_mean(reader: Reader) -> None:
     vectors = tiny_network(reader).get_buffer("gene_vectors")
     assert torch.allclose(vectors.mean(dim=0), torch.zeros(vectors.shape[1]), atol=1e-5)
