@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from atlas.cells.rows import open_rows
+from atlas.interpreter.cell_genes import joined
 from indexer.interpreter import comparison
 from indexer.interpreter import evaluate as measuring
+from indexer.interpreter.labelled_cells import LabelledCells
 from indexer.interpreter.making import Ingredients
 from indexer.interpreter.presets import load_preset
 
@@ -34,6 +36,10 @@ SETS = (
 )
 EMBRYO = Set("human_embryo_yan", "human embryo before implantation")
 TWO_SPECIES = Set("human_mouse_pancreas_baron_matched", "pancreas, human and mouse", donor="donor")
+BY_GENE = (measuring.LOG, measuring.RANDOM)
+"""Features that mean nothing between species without a table of orthologs."""
+OWN_NAMES = (SETS[2], SETS[3])
+"""Human and mouse cells of one organ, each with the genes of its own species."""
 FASTER = ("training.precision=bf16",)
 PRESETS = ("starter", "scinterpreter-paper", "screader-paper")
 
@@ -67,8 +73,41 @@ class Bench:
             species = dict(zip(rows.row_ids, rows.labels("organism"), strict=True))
         return np.array([species[name] == "Mus musculus" for name in read.cells.cells.row_ids])
 
+    def own_names(self, ready: Ingredients, *, min_cells: int) -> measuring.LabelledSet:
+        """Read human and mouse cells by the names of their own genes: the labels with enough cells in both."""
+        human, mouse = (
+            measuring.read_set(
+                self.data / "evaluation" / f"{one.file}.h5ad", ready, label="cell_type", min_cells=min_cells
+            )
+            for one in OWN_NAMES
+        )
+        common = [name for name in human.cells.labels if name in mouse.cells.labels]
+        parts = [_only(one, common) for one in (human, mouse)]
+        shared = [name for name in human.features if name not in BY_GENE]
+        features = {name: np.concatenate([part.features[name] for part in parts]) for name in shared}
+        cells = LabelledCells(
+            joined([part.cells.cells for part in parts]), parts[0].cells.labels, parts[0].cells.texts,
+            np.concatenate([part.cells.codes for part in parts]), np.concatenate([part.cells.groups for part in parts]),
+            np.concatenate([part.cells.organisms for part in parts]), {}, (),
+        )  # fmt: skip
+        name = " + ".join(one.file for one in OWN_NAMES)
+        return measuring.LabelledSet(name, cells, features, measuring.nothing_learned(cells, ready))
+
     def kept(self, ready: Ingredients, name: tuple[str, ...], make: Callable[[], np.ndarray]) -> np.ndarray:
         """Return an array that is made once for a preset and kept."""
         network = ready.network_config.model_dump(mode="json")
         told = {"preset": ready.preset.model_dump(mode="json"), "network": network, "what": name}
         return comparison.kept(self.work / "kept", told, make)
+
+
+def _only(one: measuring.LabelledSet, labels: list[str]) -> measuring.LabelledSet:
+    """Return the cells of some labels."""
+    cells = one.cells
+    rows = np.flatnonzero(np.isin(np.array(cells.labels)[cells.codes], labels))
+    places = np.array([labels.index(name) if name in labels else -1 for name in cells.labels])
+    texts = tuple(cells.texts[cells.labels.index(name)] for name in labels)
+    kept = LabelledCells(
+        cells.cells.take(rows), tuple(labels), texts, places[cells.codes[rows]], cells.groups[rows], cells.organisms[rows],
+        {}, (),
+    )  # fmt: skip
+    return measuring.LabelledSet(one.name, kept, {name: values[rows] for name, values in one.features.items()})

@@ -80,7 +80,7 @@ def read_set(
     }
     if cells.cells.domain is not None:
         features["domain vector"] = cells.cells.domain
-    return LabelledSet(file.stem, cells, features, _zero_shot(cells, ingredients))
+    return LabelledSet(file.stem, cells, features, nothing_learned(cells, ingredients))
 
 
 def measure_floors(
@@ -142,7 +142,8 @@ def against(one: Outcome, others: Mapping[str, Outcome], *, n_draws: int) -> dic
     return {name: difference(one, other, n_draws=n_draws) for name, other in others.items()}
 
 
-def _zero_shot(cells: LabelledCells, ingredients: Ingredients) -> np.ndarray | None:
+def nothing_learned(cells: LabelledCells, ingredients: Ingredients) -> np.ndarray | None:
+    """Return the label whose text fits each cell's domain vector best, ``(n,)`` int64; without a domain model ``None``."""
     if cells.cells.domain is None or ingredients.domain is None:
         return None
     return np.asarray(np.argmax(cells.cells.domain @ ingredients.domain.embed_texts(list(cells.texts)).T, axis=1))
