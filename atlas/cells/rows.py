@@ -318,7 +318,8 @@ def _refuse_unmeasured(matrix: ExpressionMatrix) -> None:
     row = int(np.flatnonzero(~matrix.measured.all(axis=1))[0])
     raise InputError(
         f"There is a value that is not finite in row {matrix.sample_ids[row]!r}: what was not measured is no value. "
-        "Choose another matrix of the file (--layer counts or --layer raw), or leave such rows out.",
+        "Choose another matrix of the file (--layer counts or --layer raw; over REST send a file whose X it is), or leave such "
+        "rows out.",
         details={"row": matrix.sample_ids[row]},
     )
 

@@ -161,7 +161,7 @@ def _adds_up(logs: npt.NDArray[np.float64], *, base: float) -> bool:
 def _negative(value: float, *, row_id: str) -> InputError:
     return InputError(
         f"There is a negative value ({value:g}) in row {row_id!r}: centred or scaled expression cannot be undone. "
-        "Expected counts, TPM or log(1 + value); choose another matrix of the file (--layer counts or --layer raw), "
-        "or declare --unit log2 for log2 values.",
+        "Expected counts, TPM or log(1 + value); choose another matrix of the file (--layer counts or --layer raw; over REST "
+        "send a file whose X it is), or declare --unit log2 for log2 values.",
         details={"value": str(value), "row": row_id},
     )

@@ -104,7 +104,7 @@ def build_matrix(
         )
     if used is not Unit.LOG2 and bool((array < 0).any()):
         raise InputError(
-            f"The unit is {used.value} but there are {detect_scale(array)}. Declare --unit log2 if they are logs."
+            f"The unit is {used.value} but there are {detect_scale(array)}. Declare the unit log2 (--unit log2) if they are logs."
         )
     return ExpressionMatrix(
         values=array,

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from atlas.errors import InputError
 
-_FLAG = "Declare the unit with --unit counts|tpm|fpkm|log2 (or give read counts)."
+_FLAG = "Declare the unit (--unit counts|tpm|fpkm|log2, over REST the field unit), or give read counts."
 _LOG2_CEILING = 40.0  # 2**40 reads are more than any library holds
 
 

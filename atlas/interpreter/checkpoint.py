@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from atlas.errors import ArtifactError
-from atlas.interpreter.config import InterpreterConfig, config_json, read_config
+from atlas.interpreter.config import AGAIN, InterpreterConfig, config_json, read_config
 from atlas.interpreter.gene_vectors import GeneVectors
 from atlas.model.checkpoint import (
     GENES_SCHEMA,
@@ -94,7 +94,7 @@ def read_interpreter(folder: Path) -> InterpreterParts:
     genes = read_genes(folder / "genes.parquet")
     if gene_vocabulary(genes) != config.vocabulary:
         raise ArtifactError(
-            f"{folder / 'genes.parquet'} holds other genes than the interpreter was made for. Restore the folder.",
+            f"{folder / 'genes.parquet'} holds other genes than the interpreter was made for. {AGAIN}",
             kind="corrupt",
         )
     path = folder / "interpreter.safetensors"
@@ -103,5 +103,5 @@ def read_interpreter(folder: Path) -> InterpreterParts:
     learned = {name: tensor for name, tensor in tensors.items() if name not in _GENE_TENSORS}
     for name, tensor in learned.items():
         if tensor.dtype != np.float32 or not np.isfinite(tensor).all():
-            raise ArtifactError(f"{path}: {name} holds what is no float32 number. Restore the folder.", kind="corrupt")
+            raise ArtifactError(f"{path}: {name} holds what is no float32 number. {AGAIN}", kind="corrupt")
     return InterpreterParts(config, vectors, learned)

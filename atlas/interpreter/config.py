@@ -20,6 +20,9 @@ GeneOrder = Literal["expression", "above_usual"]
 Precision = Literal["fp32", "bf16"]
 Quantised = Literal["8bit", "4bit"]
 PAPER_INSTRUCTION = "what is the cell type of this given embedding?"
+AGAIN = "Restore the folder from a copy, or train the interpreter again (geo-atlas interpreter train)."
+"""What to do with a folder whose files are damaged or mixed."""
+
 _Sha256 = Annotated[str, Field(min_length=64, max_length=64)]
 
 
@@ -176,7 +179,7 @@ def read_config(path: Path) -> InterpreterConfig:
             details={"path": str(path)},
         ) from error
     except (OSError, ValueError, RecursionError) as error:
-        raise ArtifactError(f"{path} cannot be read: {error}. Restore the folder.", kind="corrupt") from error
+        raise ArtifactError(f"{path} cannot be read: {error}. {AGAIN}", kind="corrupt") from error
     version = raw.get("schema_version") if isinstance(raw, dict) else None
     if version != SCHEMA_VERSION or isinstance(version, bool):
         raise ArtifactError(
@@ -189,7 +192,9 @@ def read_config(path: Path) -> InterpreterConfig:
         return InterpreterConfig.model_validate(raw)
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False))
-        raise ArtifactError(f"{path} is no configuration of an interpreter: {problems}.", kind="corrupt") from error
+        raise ArtifactError(
+            f"{path} is no configuration of an interpreter: {problems}. {AGAIN}", kind="corrupt"
+        ) from error
 
 
 def config_json(config: InterpreterConfig) -> str:

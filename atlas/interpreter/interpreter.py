@@ -22,7 +22,7 @@ from atlas.expression.units import Unit
 from atlas.interpreter.answers import Answers
 from atlas.interpreter.cell_genes import CellGenes, GeneReader, explain_unread
 from atlas.interpreter.checkpoint import InterpreterParts, interpreter_hash, read_interpreter
-from atlas.interpreter.config import DomainModel, InterpreterConfig
+from atlas.interpreter.config import AGAIN, DomainModel, InterpreterConfig
 from atlas.interpreter.network import Cells, Network
 from atlas.interpreter.reader import Reader, load_reader
 from atlas.model.encoding import merge_adapter
@@ -321,8 +321,7 @@ def load_learned(network: Network, learned: Mapping[str, np.ndarray]) -> None:
         lacking, strange = sorted(set(wanted) - set(learned)), sorted(set(learned) - set(wanted))
         raise ArtifactError(
             f"The interpreter's tensors are not those of its network: {lacking[:5]} are missing, {strange[:5]} are not "
-            "asked for. "
-            "Restore the folder.",
+            f"asked for. {AGAIN}",
             kind="corrupt",
             details={"missing": lacking, "unexpected": strange},
         )
@@ -330,9 +329,9 @@ def load_learned(network: Network, learned: Mapping[str, np.ndarray]) -> None:
         for name, parameter in wanted.items():
             if tuple(parameter.shape) != learned[name].shape:
                 raise ArtifactError(
-                    f"The interpreter's {name} has the shape {learned[name].shape}, expected {tuple(parameter.shape)}. Give the "
-                    "language model and the joint model it was trained with.",
-                    kind="incompatible",
+                    f"The interpreter's {name} has the shape {learned[name].shape}, expected {tuple(parameter.shape)}: "
+                    f"config.json and interpreter.safetensors are not of one training. {AGAIN}",
+                    kind="corrupt",
                     details={"tensor": name, "seen": list(learned[name].shape), "expected": list(parameter.shape)},
                 )
             parameter.copy_(torch.from_numpy(learned[name]))

@@ -127,6 +127,17 @@ def report_truncated(n: int, n_texts: int, *, max_tokens: int) -> None:
 
 
 @contextmanager
+def cut_texts_unsaid() -> Iterator[None]:
+    """Say nothing of texts that are cut: for such as are written to be longer than what is read."""
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+@contextmanager
 def quiet_transformers() -> Iterator[None]:
     """Silence its progress bar and its report of unused layers; both would land among our own lines."""
     from transformers.utils import logging as hf_module

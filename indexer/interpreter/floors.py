@@ -19,6 +19,7 @@ from atlas.cells.scoring import organism_of
 from atlas.expression.align import GeneAligner
 from atlas.expression.log import linear_values
 from atlas.interpreter.gene_vectors import GeneVectors
+from atlas.model.encoding import cut_texts_unsaid
 from atlas.model.text_tower import TextTower
 
 CLASSIFIERS = ("logistic regression", "nearest neighbours")
@@ -85,10 +86,11 @@ def weighted_means(expression: Expression, table: np.ndarray) -> np.ndarray:
 
 
 def sentences(expression: Expression, tower: TextTower) -> np.ndarray:
-    """Return GenePT-s: ``(n, dim)`` float32, L2-normalised: names of genes by decreasing expression, read as a text."""
+    """Return GenePT-s: ``(n, dim)`` float32, L2-normalised: names of genes by decreasing expression, as many as are read."""
     order = np.argsort(-expression.values, axis=1, kind="stable")[:, :N_NAMES]
     texts = [" ".join(expression.symbols[row[expression.values[i, row] > 0]]) or "none" for i, row in enumerate(order)]
-    return tower.embed(texts)
+    with cut_texts_unsaid():
+        return tower.embed(texts)
 
 
 def random_table(n_genes: int, dim: int, *, seed: int) -> np.ndarray:

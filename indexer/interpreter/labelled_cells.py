@@ -153,6 +153,7 @@ def choose(
         said.append(
             f"Left out: labels with fewer than {min_cells} cells: {', '.join(f'{a} ({n})' for a, n in few.items())}."
         )
+    said += _spelt_alike(names)
     lost = len(labels) - len(rows) - sum(few.values())
     if lost:
         said.append(f"Left out: {lost:,} cells without a label, or of which no gene can be read.")
@@ -162,6 +163,18 @@ def choose(
     return LabelledCells(
         cells.take(rows), names, texts, codes, np.array(groups, dtype=str)[rows], organisms, few, tuple(said)
     )
+
+
+def _spelt_alike(names: Sequence[str]) -> list[str]:
+    """Say which labels differ in nothing but case and signs: they are learned apart, which nobody means."""
+    alike: dict[str, list[str]] = {}
+    for name in names:
+        alike.setdefault("".join(sign for sign in name.casefold() if sign.isalnum() or sign in "+-"), []).append(name)
+    return [
+        f"These labels differ in spelling alone and are learned apart: {', '.join(some)}. Write them one way if they are one."
+        for some in alike.values()
+        if len(some) > 1
+    ]
 
 
 def _groups(rows: CellRows, column: str | None) -> Sequence[str | None]:

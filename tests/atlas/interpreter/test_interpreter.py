@@ -127,8 +127,11 @@ def test_reader_of_another_width_is_refused(folder: Path) -> None:
 def test_tensor_of_another_shape_or_name_is_refused(folder: Path) -> None:
     parts, made = read_interpreter(folder), Interpreter.load(folder)
     short = {**parts.learned, "class_token": np.zeros(7, np.float32)}
-    with pytest.raises(ArtifactError, match="class_token has the shape"):
+    with pytest.raises(
+        ArtifactError, match="class_token has the shape.*not of one training. Restore the folder"
+    ) as caught:
         Interpreter(type(parts)(parts.config, parts.vectors, short), reader=made.network.reader, domain=None)
+    assert caught.value.kind == "corrupt"
     lost = {name: one for name, one in parts.learned.items() if name != "class_token"}
     with pytest.raises(ArtifactError, match="class_token"):
         Interpreter(type(parts)(parts.config, parts.vectors, lost), reader=made.network.reader, domain=None)

@@ -9,6 +9,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from tiny_reader import toy_file, toy_gene_vectors
 
+from atlas.model.encoding import report_truncated
 from indexer.interpreter import floors
 
 LABELS = ["heart", "liver", "blood"] * 10
@@ -54,6 +55,18 @@ def test_sentence_names_genes_by_decreasing_expression(expression: floors.Expres
     values = dict(zip(expression.symbols, expression.values[0], strict=True))
     named = tower.read[0].split()
     assert [values[name] for name in named] == sorted((v for v in values.values() if v > 0), reverse=True)
+
+
+def test_sentences_are_cut_without_a_word(expression: floors.Expression, caplog: pytest.LogCaptureFixture) -> None:
+    class Cutting(Words):
+        def embed(self, texts: list[str]) -> np.ndarray:
+            report_truncated(len(texts), len(texts), max_tokens=256)
+            return super().embed(texts)
+
+    floors.sentences(expression, Cutting())
+    assert not caplog.records
+    Cutting().embed(["a"])
+    assert len(caplog.records) == 1
 
 
 def test_rotation_changes_no_answer_of_logistic_regression() -> None:

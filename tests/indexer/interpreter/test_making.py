@@ -141,6 +141,15 @@ def test_label_of_one_cell_is_left_out_and_told(tmp_path: Path) -> None:
         train_interpreter([toy_file(tmp_path, ["heart"] * 5)], tmp_path / "other", preset=preset_of(tmp_path, epochs=1))
 
 
+def test_labels_that_differ_in_spelling_alone_are_told(tmp_path: Path) -> None:
+    labels = ["T_cell", "T cell", "CD4+", "CD4-"] * 3
+    _, read = train_interpreter([toy_file(tmp_path, labels)], tmp_path / "made", preset=preset_of(tmp_path, epochs=1))
+    assert len(read.labels) == 4
+    told = [note for note in read.notes if "spelling" in note]
+    assert len(told) == 1
+    assert "T cell, T_cell." in told[0]
+
+
 def test_column_that_is_not_there_and_genes_that_nobody_knows_are_refused(tmp_path: Path) -> None:
     file = toy_file(tmp_path, LABELS)
     with pytest.raises(NotFoundError, match="has no column 'kind'"):
