@@ -238,6 +238,17 @@ def batch_of(cells: CellGenes, rows: np.ndarray, *, device: Any = None) -> Cells
     )
 
 
+def domain_model(source: str | None) -> JointModel:
+    """Load the joint model in a folder; ``None``: the packaged one.
+
+    Raises
+    ------
+    ArtifactError
+        If it cannot be loaded.
+    """
+    return JointModel.load(resource_path("starter/model") if source is None else Path(source))
+
+
 def load_domain(told: DomainModel | None) -> JointModel | None:
     """Load the joint model that a configuration names.
 
@@ -248,12 +259,11 @@ def load_domain(told: DomainModel | None) -> JointModel | None:
     """
     if told is None:
         return None
-    folder = resource_path("starter/model") if told.source is None else Path(told.source)
-    model = JointModel.load(folder)
+    model = domain_model(told.source)
     if model.hash != told.hash:
         raise ArtifactError(
-            f"The joint model in {folder} is not the one the interpreter was trained with: {model.hash[:12]}, expected "
-            f"{told.hash[:12]}. Give that model, or train the interpreter again.",
+            f"The joint model in {told.source or 'the package'} is not the one the interpreter was trained with: "
+            f"{model.hash[:12]}, expected {told.hash[:12]}. Give that model, or train the interpreter again.",
             kind="incompatible",
             details={"seen": model.hash, "expected": told.hash},
         )

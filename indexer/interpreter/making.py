@@ -20,13 +20,12 @@ from atlas.interpreter.cell_genes import GeneReader
 from atlas.interpreter.checkpoint import InterpreterParts, write_interpreter
 from atlas.interpreter.config import DomainModel, InterpreterConfig, NetworkConfig, ReaderConfig
 from atlas.interpreter.gene_vectors import GeneVectors
-from atlas.interpreter.interpreter import Interpreter, learned_of
+from atlas.interpreter.interpreter import Interpreter, domain_model, learned_of
 from atlas.interpreter.network import Network
 from atlas.interpreter.reader import Reader, load_reader
 from atlas.locks import one_writer
 from atlas.model.config import Source
 from atlas.model.joint import JointModel
-from atlas.resources import resource_path
 from atlas.settings import Settings
 from indexer.interpreter.gene_vectors import make_gene_vectors
 from indexer.interpreter.labelled_cells import LabelledCells, expect_columns, read_labelled
@@ -67,7 +66,7 @@ class Ingredients:
         ArtifactError, ConfigError, InputError, UpstreamError, MissingExtraError
             If one cannot be had.
         """
-        domain = None if preset.domain is None else _domain(preset.domain.source)
+        domain = None if preset.domain is None else domain_model(preset.domain.source)
         vectors = make_gene_vectors(
             preset.vectors, work=work, domain=domain, settings=settings, seed=preset.training.seed, progress=progress
         )
@@ -273,11 +272,6 @@ def _refuse_folder(out: Path, *, force: bool) -> None:
         raise InputError(f"{out} is a file; give the folder of the new interpreter (--out).")
     if (out / "config.json").is_file() and not force:
         raise InputError(f"{out} holds an interpreter already; give another --out, or --force to replace it.")
-
-
-def _domain(source: str | None) -> JointModel:
-    folder = resource_path("starter/model") if source is None else Path(source)
-    return JointModel.load(folder)
 
 
 def _adapt(network: Network, spec: LoraSpec, *, seed: int) -> None:
