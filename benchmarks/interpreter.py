@@ -12,6 +12,7 @@ import argparse
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import get_args
@@ -42,6 +43,8 @@ SATURATED = 0.98
 ALLOWED = 0.02
 """What an interpreter may be below log expression."""
 MIN_OWN = 5
+N_SIDE_SEEDS = 2
+"""Trainings of what is measured beside the main tables."""
 N_EXPLAINED, N_TAKEN, N_TIMED = 30, 10, 5_000
 TABLE = ("set", "method", "accuracy", "precision", "recall", "F1")
 ABLATED = (SETS[3],)
@@ -81,6 +84,7 @@ def within(bench: Bench) -> str:
 
 def embryo(bench: Bench) -> str:
     """Measure stages of development, as scReader does."""
+    bench = replace(bench, seeds=bench.seeds[:N_SIDE_SEEDS])
     ready = {name: bench.ingredients(name) for name in (PRESETS[0], PRESETS[2])}
     found = _everyone(bench, EMBRYO, ready, splits=lambda read: measuring.by_folds(read, n_folds=3))
     read = bench.read(EMBRYO, ready[PRESETS[0]]).cells
@@ -146,6 +150,7 @@ def two_species(bench: Bench) -> str:
 
 def own_names(bench: Bench) -> str:
     """Measure on one species what was learned from the other, each by the names of its own genes: no table of orthologs."""
+    bench = replace(bench, seeds=bench.seeds[:N_SIDE_SEEDS])
     ready = {
         "hybrid (starter)": bench.ingredients("starter"),
         "gene tokens alone": bench.ingredients("starter", *ALONE),
@@ -221,7 +226,7 @@ def unseen_labels(bench: Bench) -> str:
     """Measure labels that were never learned, asked for in words."""
     ready = bench.ingredients("starter")
     rows = []
-    for one in (SETS[0], SETS[2], SETS[5]):
+    for one in (SETS[0], SETS[2]):
         read = bench.read(one, ready).cells
         for code, label in enumerate(read.labels):
             split = folds(read.codes, read.groups, seed=0)[0]
