@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,23 +20,35 @@ from indexer.interpreter.presets import load_preset
 
 @dataclass(frozen=True)
 class Set:
-    """One labelled set: file without suffix, what it is called, and the column of donors."""
+    """One labelled set.
+
+    Attributes
+    ----------
+    file, title
+        Name without suffix, and what it is called.
+    donor
+        Column of donors.
+    known
+        Whether gene sets of the packaged model were made from cells of the same study, see ``indexer/training/provenance.json``:
+        such a set is measured with a domain model made without them.
+    """
 
     file: str
     title: str
     donor: str | None = None
+    known: bool = False
 
 
 SETS = (
     Set("human_pbmc3k_10x", "PBMC 3k"),
     Set("human_pbmc68k_reduced", "PBMC 68k, 765 genes"),
-    Set("human_pancreas_baron_small", "pancreas, human", donor="donor"),
-    Set("mouse_pancreas_baron_mouse1", "pancreas, mouse"),
+    Set("human_pancreas_baron_small", "pancreas, human", donor="donor", known=True),
+    Set("mouse_pancreas_baron_mouse1", "pancreas, mouse", known=True),
     Set("human_pbmc_facs_garnett", "PBMC sorted by FACS"),
     Set("mouse_cortex_zeisel_1000genes", "mouse cortex, 1,000 genes"),
 )
 EMBRYO = Set("human_embryo_yan", "human embryo before implantation")
-TWO_SPECIES = Set("human_mouse_pancreas_baron_matched", "pancreas, human and mouse", donor="donor")
+TWO_SPECIES = Set("human_mouse_pancreas_baron_matched", "pancreas, human and mouse", donor="donor", known=True)
 BY_GENE = (measuring.LOG, measuring.RANDOM)
 """Features that mean nothing between species without a table of orthologs."""
 OWN_NAMES = (SETS[2], SETS[3])
@@ -50,6 +63,7 @@ class Bench:
 
     data: Path
     work: Path
+    without: Path
     seeds: range
     paper_seeds: range = range(1)
 
@@ -57,9 +71,12 @@ class Bench:
         """Return the seeds a preset is trained with."""
         return self.seeds if preset == PRESETS[0] else self.paper_seeds
 
-    def ingredients(self, preset: str, *changes: str) -> Ingredients:
-        """Load a preset with changes."""
-        return Ingredients.load(load_preset(preset, changes=(*FASTER, *changes)), work=self.work / "parts")
+    def ingredients(self, preset: str, *changes: str, one: Set) -> Ingredients:
+        """Load a preset with changes, and the domain model that may judge a set."""
+        told = load_preset(preset, changes=(*FASTER, *changes))
+        if one.known and told.domain is not None:
+            told = load_preset(preset, changes=(*FASTER, *changes, f"domain.source={json.dumps(str(self.without))}"))
+        return Ingredients.load(told, work=self.work / "parts")
 
     def read(self, one: Set, ready: Ingredients) -> measuring.LabelledSet:
         """Read a set."""
@@ -70,8 +87,8 @@ class Bench:
     def mouse(self, read: measuring.LabelledSet) -> np.ndarray:
         """Return which cells of the two species' set are of the mouse; its genes carry human names in the file."""
         with open_rows(self.data / "evaluation" / f"{TWO_SPECIES.file}.h5ad") as rows:
-            species = dict(zip(rows.row_ids, rows.labels("organism"), strict=True))
-        return np.array([species[name] == "Mus musculus" for name in read.cells.cells.row_ids])
+            species = np.array(rows.labels("organism"))
+        return np.asarray(species[read.cells.rows] == "Mus musculus")
 
     def own_names(self, ready: Ingredients, *, min_cells: int) -> measuring.LabelledSet:
         """Read human and mouse cells by the names of their own genes: the labels with enough cells in both."""
@@ -86,17 +103,19 @@ class Bench:
         shared = [name for name in human.features if name not in BY_GENE]
         features = {name: np.concatenate([part.features[name] for part in parts]) for name in shared}
         cells = LabelledCells(
-            joined([part.cells.cells for part in parts]), parts[0].cells.labels, parts[0].cells.texts,
+            joined([part.cells.cells for part in parts]), np.concatenate([part.cells.rows for part in parts]),
+            parts[0].cells.labels, parts[0].cells.texts,
             np.concatenate([part.cells.codes for part in parts]), np.concatenate([part.cells.groups for part in parts]),
             np.concatenate([part.cells.organisms for part in parts]), {}, (),
         )  # fmt: skip
         name = " + ".join(one.file for one in OWN_NAMES)
         return measuring.LabelledSet(name, cells, features, measuring.nothing_learned(cells, ready))
 
-    def kept(self, ready: Ingredients, name: tuple[str, ...], make: Callable[[], np.ndarray]) -> np.ndarray:
-        """Return an array that is made once for a preset and kept."""
-        network = ready.network_config.model_dump(mode="json")
-        told = {"preset": ready.preset.model_dump(mode="json"), "network": network, "what": name}
+    def kept(
+        self, ready: Ingredients, cells: LabelledCells, name: tuple[str | int, ...], make: Callable[[], np.ndarray]
+    ) -> np.ndarray:
+        """Return an array that is made once for a preset and cells, and kept."""
+        told = {**ready.told(), "cells": measuring.digest_of_cells(cells), "what": name}
         return comparison.kept(self.work / "kept", told, make)
 
 
@@ -107,7 +126,7 @@ def _only(one: measuring.LabelledSet, labels: list[str]) -> measuring.LabelledSe
     places = np.array([labels.index(name) if name in labels else -1 for name in cells.labels])
     texts = tuple(cells.texts[cells.labels.index(name)] for name in labels)
     kept = LabelledCells(
-        cells.cells.take(rows), tuple(labels), texts, places[cells.codes[rows]], cells.groups[rows], cells.organisms[rows],
-        {}, (),
+        cells.cells.take(rows), cells.rows[rows], tuple(labels), texts, places[cells.codes[rows]], cells.groups[rows],
+        cells.organisms[rows], {}, (),
     )  # fmt: skip
     return measuring.LabelledSet(one.name, kept, {name: values[rows] for name, values in one.features.items()})

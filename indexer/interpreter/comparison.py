@@ -17,10 +17,12 @@ from pathlib import Path
 import numpy as np
 
 from atlas.errors import InputError
-from indexer.evaluation.metrics import Estimate, confusion, interval, macro_f1
+from indexer.evaluation.metrics import Estimate, confusion, draw_counts, interval
 
 N_FOLDS = 3
 N_DRAWS = 2_000
+MIN_DONORS = 4
+"""Fewer tell nothing of how donors differ: then cells are drawn, and an interval is one over cells."""
 Predict = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
 """Rows to learn from, rows to judge, seed -> codes of the latter."""
 
@@ -43,10 +45,13 @@ class Outcome:
         ``(n_seeds, n)`` int64 codes, -1 for a cell that was not judged.
     codes
         ``(n,)`` int64, the true ones.
+    groups
+        ``(n,)`` text, the donor of each cell, "" where none is known; ``None``: of none.
     """
 
     predicted: np.ndarray
     codes: np.ndarray
+    groups: np.ndarray | None = None
 
     @property
     def n_labels(self) -> int:
@@ -83,6 +88,12 @@ def folds(codes: np.ndarray, groups: np.ndarray, *, seed: int, n_folds: int = N_
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
     named = groups != ""
+    fewest = int(np.bincount(codes)[np.unique(codes)].max())
+    if fewest < n_folds:
+        raise InputError(
+            f"No label has {n_folds} cells, one for each fold. Ask for fewer folds (--folds).",
+            details={"cells": fewest, "folds": n_folds},
+        )
     if named.any():
         n_donors = len(np.unique(groups[named]))
         if n_donors < n_folds or not named.all():
@@ -118,6 +129,7 @@ def run(
     seeds: Sequence[int],
     keep: Path | None = None,
     key: Mapping[str, object] | None = None,
+    groups: np.ndarray | None = None,
 ) -> Outcome:
     """Let one method judge every cell, for every seed.
 
@@ -127,6 +139,8 @@ def run(
         Seed -> splits, whose rows to judge do not overlap.
     keep, key
         Folder of what is done, and what the method and its data are; ``None``: nothing is kept.
+    groups
+        See :class:`Outcome`.
     """
     predicted = np.full((len(seeds), len(codes)), -1, dtype=np.int64)
     for place, seed in enumerate(seeds):
@@ -134,14 +148,12 @@ def run(
             told = {**(key or {}), "seed": seed, "fold": number, "train": _digest(split.train), "codes": _digest(codes)}
             make = partial(predict, split.train, split.test, seed)
             predicted[place][split.test] = kept(keep if key else None, told, make)
-    return Outcome(predicted, codes)
+    return Outcome(predicted, codes, groups)
 
 
 def estimate(outcome: Outcome, name: str, *, n_draws: int = N_DRAWS, seed: int = 0) -> Estimate:
-    """Return a measure and its 95 % interval when cells are drawn with replacement."""
-    drawn = np.array(
-        [outcome.measure(name, counts=counts) for counts in _draws(len(outcome.codes), n_draws, seed=seed)]
-    )
+    """Return a measure and its 95 % interval: donors drawn with replacement, and their cells; without donors, cells alone."""
+    drawn = np.array([outcome.measure(name, counts=counts) for counts in _draws(outcome, n_draws, seed=seed)])
     return Estimate(outcome.measure(name), *interval(drawn))
 
 
@@ -157,24 +169,32 @@ def difference(one: Outcome, other: Outcome, name: str = "f1", *, n_draws: int =
         raise ValueError("the two did not judge the same cells")
     draws = [
         one.measure(name, counts=counts) - other.measure(name, counts=counts)
-        for counts in _draws(len(one.codes), n_draws, seed=seed)
+        for counts in _draws(one, n_draws, seed=seed)
     ]
     return Estimate(one.measure(name) - other.measure(name), *interval(np.array(draws)))
 
 
 def _measure(name: str, matrix: np.ndarray) -> float:
+    """Return a measure; the macro ones are means over the labels that cells have, the same for every method."""
     hit = np.diag(matrix).astype(np.float64)
     true, taken = matrix.sum(axis=1), matrix.sum(axis=0)
     if name == "accuracy":
         return float(hit.sum() / max(matrix.sum(), 1))
-    if name == "f1":
-        return macro_f1(matrix)
-    of = {"precision": taken, "recall": true}[name]
-    there = (true + taken) > 0
-    return float(np.mean(hit[there] / np.maximum(of[there], 1)))
+    one = {"precision": hit / np.maximum(taken, 1), "recall": hit / np.maximum(true, 1)}
+    each = one[name] if name in one else 2.0 * hit / np.maximum(true + taken, 1)
+    return float(np.mean(each[true > 0]))
 
 
-def _draws(n: int, n_draws: int, *, seed: int) -> Iterator[np.ndarray]:
+def _draws(outcome: Outcome, n_draws: int, *, seed: int) -> Iterator[np.ndarray]:
+    """Yield how often each cell counts. Cells of one donor are alike: where there are donors, they are drawn, and then cells."""
+    n = len(outcome.codes)
+    judged = (outcome.predicted >= 0).any(axis=0)
+    donors = np.unique([] if outcome.groups is None else outcome.groups[judged])
+    if len(donors) >= MIN_DONORS and outcome.groups is not None and "" not in donors:
+        rows = np.flatnonzero(judged)
+        for counts in draw_counts(outcome.groups[rows], seed=seed, n_draws=n_draws, redraw_members=True):
+            yield np.bincount(rows, weights=counts, minlength=n).astype(np.int64)
+        return
     rng = np.random.default_rng(seed)
     for _ in range(n_draws):
         yield np.bincount(rng.integers(n, size=n), minlength=n)
@@ -200,6 +220,15 @@ def kept(folder: Path | None, told: Mapping[str, object], make: Callable[[], np.
         np.save(unfinished, made)
         os.replace(unfinished, path)
     return np.asarray(np.load(path, allow_pickle=False))
+
+
+def digest(*arrays: np.ndarray) -> str:
+    """Return the sha256 of arrays, types and shapes included."""
+    found = hashlib.sha256()
+    for array in arrays:
+        found.update(f"{array.dtype} {array.shape}\n".encode())
+        found.update(np.ascontiguousarray(array).tobytes())
+    return found.hexdigest()
 
 
 def _digest(array: np.ndarray) -> str:

@@ -13,7 +13,7 @@ from atlas.interpreter.interpreter import Interpreter
 from atlas.model.text_tower import MiniLmTower
 from indexer.evaluation.metrics import Estimate
 from indexer.interpreter import floors
-from indexer.interpreter.comparison import Outcome, Predict, Split, difference, estimate, folds, run
+from indexer.interpreter.comparison import Outcome, Predict, Split, difference, digest, estimate, folds, run
 from indexer.interpreter.labelled_cells import LabelledCells, read_labelled
 from indexer.interpreter.making import Ingredients, learn
 from indexer.stage import Progress, silent_progress
@@ -69,8 +69,7 @@ def read_set(
     cells = read_labelled([file], ingredients.genes, label=label, group=donor, organism=organism, min_cells=min_cells)
     vectors = ingredients.vectors if ingredients.vectors.record.kind in DESCRIBED else GeneVectors.packaged()
     found = floors.read_expression(file, vectors, organism=organism)
-    place = {name: i for i, name in enumerate(found.row_ids)}
-    rows = np.array([place[name] for name in cells.cells.row_ids])
+    rows = cells.rows
     random = floors.random_table(len(vectors.rows), vectors.dim, seed=seed)
     features = {
         LOG: found.values[rows],
@@ -92,14 +91,16 @@ def measure_floors(
         for how, fit in floors.classifiers().items():
             if how == floors.CLASSIFIERS[1] and feature in (LOG, RANDOM):
                 continue
-            key = {"set": one.name, "feature": feature, "how": how, "shape": list(values.shape)}
-            name = f"{feature}, {how}"
-            found[name] = run(
-                _fitted(values, one.cells.codes, fit), one.cells.codes, splits, seeds=seeds, keep=keep, key=key
+            key = {"feature": feature, "how": how, "values": digest(values)}
+            fitted = _fitted(values, one.cells.codes, fit)
+            found[f"{feature}, {how}"] = run(
+                fitted, one.cells.codes, splits, seeds=seeds, keep=keep, key=key, groups=one.cells.groups
             )
     if one.zero_shot is not None:
         fitting = one.zero_shot
-        found[ZERO_SHOT] = run(lambda train, test, seed: fitting[test], one.cells.codes, splits, seeds=seeds)
+        found[ZERO_SHOT] = run(
+            lambda train, test, seed: fitting[test], one.cells.codes, splits, seeds=seeds, groups=one.cells.groups
+        )
     return found
 
 
@@ -113,15 +114,16 @@ def measure_interpreter(
     progress: Progress = silent_progress,
 ) -> Outcome:
     """Return what an interpreter says that is trained anew for every split."""
-    key = {
-        "set": one.name,
-        "preset": ingredients.preset.model_dump(mode="json"),
-        "network": ingredients.network_config.model_dump(mode="json"),
-        "reader": ingredients.reader.fingerprint,
-        "vectors": ingredients.vectors.record.model_dump(),
-        "domain": None if ingredients.domain is None else ingredients.domain.hash,
-    }
-    return run(_taught(one, ingredients, progress), one.cells.codes, splits, seeds=seeds, keep=keep, key=key)
+    key = {**ingredients.told(), "cells": digest_of_cells(one.cells)}
+    taught = _taught(one, ingredients, progress)
+    return run(taught, one.cells.codes, splits, seeds=seeds, keep=keep, key=key, groups=one.cells.groups)
+
+
+def digest_of_cells(cells: LabelledCells) -> str:
+    """Return what tells read cells from others: genes, strengths, domain vectors, labels in words."""
+    read = cells.cells
+    words = np.array("\n".join(cells.texts))
+    return digest(read.genes, read.strengths, np.zeros(0) if read.domain is None else read.domain, words)
 
 
 def by_folds(one: LabelledSet, *, n_folds: int) -> Callable[[int], Sequence[Split]]:

@@ -27,6 +27,8 @@ class LabelledCells:
     ----------
     cells
         What is read of each.
+    rows
+        ``(n,)`` int64, which rows of the files they are, in order; names may repeat.
     labels, texts
         Names, in alphabetical order, and what they are in words: cleaned, with the tissue where a file names one.
     codes
@@ -42,6 +44,7 @@ class LabelledCells:
     """
 
     cells: CellGenes
+    rows: np.ndarray
     labels: tuple[str, ...]
     texts: tuple[str, ...]
     codes: np.ndarray
@@ -159,10 +162,17 @@ def choose(
         said.append(f"Left out: {lost:,} cells without a label, or of which no gene can be read.")
     organisms = np.array(cells.organisms, dtype=str)[rows]
     codes = np.array([place[str(labels[row])] for row in rows], dtype=np.int64)
-    texts = tuple(one.cleaned for one in clean_labels(names, tissue=tissue))
+    texts = _apart(tuple(one.cleaned for one in clean_labels(names, tissue=tissue)), names)
     return LabelledCells(
-        cells.take(rows), names, texts, codes, np.array(groups, dtype=str)[rows], organisms, few, tuple(said)
+        cells.take(rows), rows, names, texts, codes, np.array(groups, dtype=str)[rows], organisms, few, tuple(said)
     )
+
+
+def _apart(texts: tuple[str, ...], names: tuple[str, ...]) -> tuple[str, ...]:
+    """Keep the labels as they are written where two would be the same text."""
+    often = Counter(texts)
+    kept = tuple(text if often[text] == 1 else name for text, name in zip(texts, names, strict=True))
+    return kept if len(set(kept)) == len(kept) else names
 
 
 def _spelt_alike(names: Sequence[str]) -> list[str]:

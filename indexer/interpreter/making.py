@@ -112,6 +112,18 @@ class Ingredients:
             return None
         return torch.from_numpy(self.domain.embed_texts(list(texts)))
 
+    def told(self) -> dict[str, object]:
+        """Return everything that makes them what they are, as JSON."""
+        codes = self.vectors.codes
+        rows = self.vectors.rows
+        return {
+            "preset": self.preset.model_dump(mode="json"),
+            "network": self.network_config.model_dump(mode="json"),
+            "reader": self.reader.fingerprint,
+            "vectors": sha256(codes.codes.tobytes() + codes.scales.tobytes() + rows.tobytes()).hexdigest(),
+            "domain": None if self.domain is None else self.domain.hash,
+        }
+
     @property
     def network_config(self) -> NetworkConfig:
         """Sizes and instruction."""
@@ -194,15 +206,7 @@ def learn(
     network = ingredients.network(cells.texts, seed=spec.seed)
     if ingredients.preset.reader.adapter is not None:
         _adapt(network, ingredients.preset.reader.adapter, seed=spec.seed)
-    told = sha256_json(
-        {
-            "preset": ingredients.preset.model_dump(mode="json"),
-            "reader": ingredients.reader.fingerprint,
-            "vectors": sha256(ingredients.vectors.codes.codes.tobytes()).hexdigest(),
-            "domain": None if ingredients.domain is None else ingredients.domain.hash,
-            "labels": cells.labels,
-        }
-    )
+    told = sha256_json({**ingredients.told(), "labels": cells.labels})
     losses = train(
         network, cells.cells.take(chosen), cells.codes[chosen], spec=spec, texts=cells.texts, folder=folder,
         told=told,
