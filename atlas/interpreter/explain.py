@@ -154,7 +154,10 @@ def _log_probabilities(interpreter: Interpreter, aligned: AlignedExpression) -> 
     found = np.full((len(cells), n_labels), -np.log(n_labels))
     known = cells.has_genes
     if known.any():
-        found[known] = np.log(np.maximum(interpreter.interpret(cells).probabilities[known].astype(np.float64), 1e-30))
+        logits = torch.from_numpy(
+            interpreter.logits(cells)[0][known].astype(np.float64)
+        )  # shares near 1 all round to 1
+        found[known] = logits.log_softmax(dim=1).numpy()
     return found
 
 

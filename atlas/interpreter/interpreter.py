@@ -6,6 +6,7 @@ papers' cell embedding), and the fit of labels it never learned. A cell's answer
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -90,6 +91,7 @@ class Interpreter:
                 details={"seen": reader.width, "expected": config.reader.width},
             )
         if config.reader.adapter is not None:
+            reader = copy.deepcopy(reader)  # others read with it, too
             merge_adapter(reader.backbone, config.reader.adapter, parts.learned)
         self.config: InterpreterConfig = config
         self.hash = digest
@@ -131,10 +133,7 @@ class Interpreter:
                 kind="incompatible",
                 details={"seen": reader.fingerprint, "expected": told.fingerprint},
             )
-        made = cls(parts, reader=reader, domain=load_domain(parts.config.domain), digest=interpreter_hash(folder))
-        if device is not None:
-            made.network.to(device)
-        return made
+        return cls(parts, reader=reader, domain=load_domain(parts.config.domain), digest=interpreter_hash(folder))
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -178,14 +177,19 @@ class Interpreter:
         ResourceError
             If memory does not suffice.
         """
+        logits, states = self.logits(cells)
+        said = [*notes, *([explained] if (explained := explain_unread(cells)) else [])]
+        return Interpretation(cells.row_ids, self.labels, softmax(logits, logit_scale=1.0), states, tuple(said))
+
+    def logits(self, cells: CellGenes) -> tuple[np.ndarray, np.ndarray]:
+        """Return ``(n, n_labels)`` float32 logits and ``(n, width)`` float32 states of cells; see :meth:`interpret`."""
         logits = np.full((len(cells), len(self.labels)), np.nan, np.float32)
         states = np.full((len(cells), self.config.reader.width), np.nan, np.float32)
-        with torch.inference_mode(), memory_told():
+        with torch.inference_mode(), memory_told(training=False):
             for rows, batch in self._batches(cells):
                 found, state = self.network(batch)
                 logits[rows], states[rows] = found.cpu().numpy(), state.cpu().numpy()
-        said = [*notes, *([explained] if (explained := explain_unread(cells)) else [])]
-        return Interpretation(cells.row_ids, self.labels, softmax(logits, logit_scale=1.0), states, tuple(said))
+        return logits, states
 
     def ask(self, cells: CellGenes, texts: Sequence[str]) -> np.ndarray:
         """Return how well each text fits each cell, ``(n, n_texts)`` float32 shares; NaN for a cell of which nothing can be read.
@@ -206,7 +210,7 @@ class Interpreter:
                 "(training.answers above 0, as the preset starter has)."
             )
         fit = np.full((len(cells), len(texts)), np.nan, np.float32)
-        with torch.inference_mode(), memory_told():
+        with torch.inference_mode(), memory_told(training=False):
             answers = Answers(self.network, texts, self._texts_of_domain(texts))
             for rows, batch in self._batches(cells):
                 fit[rows] = answers.scores(batch).cpu().numpy()
@@ -271,8 +275,13 @@ def load_domain(told: DomainModel | None) -> JointModel | None:
 
 
 @contextmanager
-def memory_told() -> Iterator[None]:
+def memory_told(*, training: bool) -> Iterator[None]:
     """Turn a failed allocation into advice.
+
+    Parameters
+    ----------
+    training
+        Whether what failed was learning, which has settings that reading has not.
 
     Raises
     ------
@@ -288,12 +297,13 @@ def memory_told() -> Iterator[None]:
             and "alloc" not in str(error)
         ):
             raise
-        raise ResourceError(
-            "Memory did not suffice for the language model. Take fewer cells at once (training.batch), fewer genes "
-            "(genes.top_k), recompute hidden states (training.recompute=true), hold the weights in bf16 or in 8 bits "
-            "(reader.quantised=8bit), or take a "
-            "smaller model."
-        ) from error
+        advice = (
+            "Take fewer cells at once (training.batch), fewer genes (genes.top_k), recompute hidden states "
+            "(training.recompute=true), hold the weights in bf16 or in 8 bits (reader.quantised=8bit), or take a smaller model."
+            if training
+            else "Use a machine with more memory, or an interpreter whose language model is smaller or held in fewer bits."
+        )
+        raise ResourceError(f"Memory did not suffice for the language model. {advice}") from error
 
 
 def _network(parts: InterpreterParts, reader: Reader) -> Network:
@@ -309,7 +319,7 @@ def _network(parts: InterpreterParts, reader: Reader) -> Network:
         label_words=torch.zeros((len(config.labels), config.reader.width)) if config.network.words else None,
     )
     load_learned(network, {name: one for name, one in parts.learned.items() if not name.startswith(ADAPTER_PREFIX)})
-    return network.eval()
+    return network.beside_reader().eval()
 
 
 def _label_texts(config: InterpreterConfig) -> torch.Tensor | None:

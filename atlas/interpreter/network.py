@@ -258,6 +258,18 @@ class Network(nn.Module):
             if part is not None:
                 yield from ((f"{name}.{key}", buffer) for key, buffer in part.named_buffers())
 
+    def beside_reader(self) -> Network:
+        """Move everything to where the reader is, which stays as it is held, and return this."""
+        device = self.reader.words((0,)).device
+        for name, part in self.named_children():
+            if name != "reader":
+                part.to(device)
+        self.class_token.data = self.class_token.data.to(device)
+        for name in ("gene_vectors", "label_words"):
+            if getattr(self, name) is not None:
+                setattr(self, name, getattr(self, name).to(device))
+        return self
+
     def measure(self, domain: Tensor, codes: Tensor) -> None:
         """Take from the cells to be learned from what does not learn: where their domain vectors lie, how right an opinion is.
 

@@ -25,8 +25,9 @@ from atlas.model.text_encoder import encoder_fingerprint, expect_files, find_sou
 from atlas.model.text_tower import packaged_minilm_folder
 
 Kind = Literal["causal", "encoder"]
-_ROBERTA_LIKE = frozenset({"roberta", "xlm-roberta", "camembert"})
 _NO_LIMIT = 10**9
+_SAME = 0.02
+"""Share of the largest number by which two readings of the same words may differ: half precision rounds."""
 _UNREADABLE = (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, AttributeError)
 
 
@@ -58,7 +59,7 @@ class Reader(nn.Module):
     Raises
     ------
     ArtifactError
-        ``incompatible`` if it takes no ``inputs_embeds`` or has no table of token vectors.
+        ``incompatible`` if it takes no ``inputs_embeds``, or reads words as vectors otherwise than as words.
     """
 
     def __init__(
@@ -79,10 +80,11 @@ class Reader(nn.Module):
         self.kind = kind
         self.fingerprint = fingerprint
         self.width = int(backbone.get_input_embeddings().weight.shape[1])
-        self.n_positions = _n_positions(backbone.config)
+        self._recomputes = False
         self._takes_positions = "position_ids" in takes
-        roberta = getattr(backbone.config, "model_type", "") in _ROBERTA_LIKE
-        self._first_position = int(backbone.config.pad_token_id) + 1 if roberta else 0
+        self._first_position, self.n_positions = 0, _NO_LIMIT
+        self._first_position = self._settle_positions(name)
+        self.n_positions = _n_positions(backbone.config) - self._first_position
 
     @property
     def token_size(self) -> float:
@@ -92,7 +94,10 @@ class Reader(nn.Module):
 
     def train(self, mode: bool = True) -> Reader:
         """Stay in evaluation mode, whatever the network around it does: no dropout inside a frozen model."""
-        return super().train(False)
+        super().train(False)
+        if self._recomputes:
+            self._let_layers_recompute()
+        return self
 
     def frame(self, text: str) -> Frame:
         """Return the ids of a text and of the special tokens around it.
@@ -179,15 +184,54 @@ class Reader(nn.Module):
 
         The library does so only for layers that are training; dropout, which sits deeper, stays in evaluation mode.
         """
-        from transformers.modeling_layers import GradientCheckpointingLayer
-
         enable = getattr(
             self.backbone, "activation_checkpointing_enable", None
         )  # older releases have the other name alone
         (enable or self.backbone.gradient_checkpointing_enable)()
+        self._recomputes = True
+        self._let_layers_recompute()
+
+    def _let_layers_recompute(self) -> None:
+        from transformers.modeling_layers import GradientCheckpointingLayer
+
         for layer in self.backbone.modules():
             if isinstance(layer, GradientCheckpointingLayer):
                 layer.training = True
+
+    def _settle_positions(self, name: str) -> int:
+        """Return the number of the first position: the one with which words read as vectors are read as words are.
+
+        Models of RoBERTa's kind begin after the padding's; nothing says so but their code.
+        """
+        padding = getattr(self.backbone.config, "pad_token_id", None)
+        ids = torch.tensor([one for one in self._ids("cell", special=True) if one != padding][:8] or [0])
+        words = self.words(ids).unsqueeze(0)
+        with torch.no_grad():
+            plain = self.backbone(
+                input_ids=ids.unsqueeze(0).to(words.device), return_dict=True, **_NO_CACHE[self.kind]
+            ).last_hidden_state.float()
+            if plain.shape[-1] != self.width:
+                raise ArtifactError(
+                    f"{name} has token vectors of {self.width:,} numbers and hidden states of {plain.shape[-1]:,}; expected the "
+                    "same length. Give another language model.",
+                    kind="incompatible",
+                    details={"tokens": self.width, "states": plain.shape[-1]},
+                )
+            off: dict[int, float] = {}
+            for first in dict.fromkeys((0, 0 if padding is None else int(padding) + 1)):
+                self._first_position = first
+                with suppress(IndexError):  # no such position
+                    read = self.read(words, torch.ones(words.shape[:2], dtype=torch.bool, device=words.device)).float()
+                    off[first] = float((read - plain).abs().max())
+        best = min(off, key=lambda first: off[first])
+        if off[best] > _SAME * float(plain.abs().max()):
+            raise ArtifactError(
+                f"{name} reads the vectors of words otherwise than the words themselves (they differ by {off[best]:.2g}): its "
+                "positions are counted in a way that is not known here. Give another language model.",
+                kind="incompatible",
+                details={"difference": off[best]},
+            )
+        return best
 
     def _ids(self, text: str, *, special: bool) -> list[int]:
         with quiet_transformers():
@@ -292,10 +336,7 @@ def _load(
 def _n_positions(config: Any) -> int:
     """Return how many tokens the model has positions for; what its tokenizer cuts texts at does not matter here."""
     stated = getattr(config, "max_position_embeddings", None)
-    limit = int(stated) if isinstance(stated, int) and stated > 0 else _NO_LIMIT
-    return (
-        limit - 2 if getattr(config, "model_type", "") in _ROBERTA_LIKE else limit
-    )  # theirs begin after the padding's
+    return int(stated) if isinstance(stated, int) and stated > 0 else _NO_LIMIT
 
 
 def _is_causal(config: Any) -> bool:

@@ -87,11 +87,19 @@ def merge_adapter(model: Any, record: LoraRecord, tensors: Mapping[str, np.ndarr
     Raises
     ------
     ArtifactError
-        ``incompatible`` if a layer is not there, is not linear, or has another shape.
+        ``corrupt`` if a tensor is missing; ``incompatible`` if a layer is not there, is not linear, or has another shape.
     """
     import torch
 
     layers = dict(model.named_modules())
+    wanted = [f"{ADAPTER_PREFIX}{name}.{part}" for name in record.modules for part in "ab"]
+    if lacking := [name for name in wanted if name not in tensors]:
+        raise ArtifactError(
+            f"The configuration names an adapter of {len(record.modules)} layers; of its tensors {lacking[:4]} are missing. "
+            "Restore the folder.",
+            kind="corrupt",
+            details={"missing": lacking},
+        )
     for name in record.modules:
         a, b = (torch.from_numpy(tensors[f"{ADAPTER_PREFIX}{name}.{part}"].astype(np.float32)) for part in "ab")
         weight = getattr(layers.get(name), "weight", None)
@@ -99,13 +107,13 @@ def merge_adapter(model: Any, record: LoraRecord, tensors: Mapping[str, np.ndarr
         if weight is None or tuple(weight.shape) != expected:
             seen = "none" if weight is None else str(tuple(weight.shape))
             raise ArtifactError(
-                f"The model's adapter changes the layer {name!r} of shape {expected}; the text tower's is {seen}. "
-                "Use the text tower the model was trained with.",
+                f"The adapter changes the layer {name!r} of shape {expected}; the language model's is {seen}. "
+                "Use the language model it was trained with.",
                 kind="incompatible",
                 details={"layer": name, "seen": seen, "expected": list(expected)},
             )
         with torch.no_grad():
-            weight += (record.alpha / record.rank) * (b @ a)
+            weight += ((record.alpha / record.rank) * (b @ a)).to(weight)
 
 
 def length_buckets(lengths: Sequence[int], *, batch_tokens: int) -> list[np.ndarray]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -49,7 +50,8 @@ def make_gene_vectors(
     work
         Folder where finished parts are kept.
     domain
-        The joint model, for its gene table; its genes are those of the packaged table.
+        The joint model, whose gene table may be asked for. A table of one's own is read by its genes and in its order, for both
+        read the same cells; a gene that the table does not describe has no vector.
     settings
         Where the endpoint is.
     seed
@@ -69,9 +71,12 @@ def make_gene_vectors(
     if spec.kind == "descriptions" and spec.texts is None and spec.encoder is None:
         return GeneVectors.packaged()
     genes, texts = _texts(spec)
+    if domain is not None and spec.texts is not None:
+        genes, texts = _of_domain(genes, texts, domain=domain, path=spec.texts)
     if spec.kind == "random":
         vectors = np.random.default_rng(seed).normal(size=(len(texts), RANDOM_DIM)).astype(np.float32)
-        rows, record = np.arange(len(texts)), GeneVectorsRecord(kind="random", encoder=f"seed {seed}")
+        rows = np.where([bool(text) for text in texts], np.arange(len(texts)), -1)
+        record = GeneVectorsRecord(kind="random", encoder=f"seed {seed}")
         return GeneVectors.of(genes, vectors, rows=rows, record=record)
     tower, name = _encoder(spec, settings=settings)
     record = GeneVectorsRecord(kind=spec.kind, encoder=name)
@@ -130,7 +135,7 @@ def read_texts(path: Path) -> tuple[GeneText, ...]:
                 )
                 for row in table
             )
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path} cannot be read as a table of gene descriptions: {error}.") from error
     seen: set[tuple[str, str]] = set()
     for gene in genes:
@@ -141,6 +146,8 @@ def read_texts(path: Path) -> tuple[GeneText, ...]:
                 "no id, or is of neither human nor mouse."
             )
         seen.add(key)
+    if not any(gene.text for gene in genes):
+        raise InputError(f"{path} describes no gene: of {len(genes):,} rows none has a text. Give descriptions.")
     return genes
 
 
@@ -160,6 +167,22 @@ def _texts(spec: VectorsSpec) -> tuple[pa.Table, list[str]]:
     columns["synonyms"] = [list(gene.synonyms) for gene in found]
     texts = [gene.symbol if spec.kind == "symbols" else gene.text for gene in found]
     return pa.table(columns, schema=GENES_SCHEMA), texts
+
+
+def _of_domain(genes: pa.Table, texts: Sequence[str], *, domain: JointModel, path: str) -> tuple[pa.Table, list[str]]:
+    """Return the joint model's genes and the texts that a table has of them, "" where it has none."""
+    told = dict(
+        zip(zip(genes["organism"].to_pylist(), genes["ensembl_id"].to_pylist(), strict=True), texts, strict=True)
+    )
+    wanted = read_genes(domain.folder / "genes.parquet")
+    names = zip(wanted["organism"].to_pylist(), wanted["ensembl_id"].to_pylist(), strict=True)
+    found = [told.get(name, "") for name in names]
+    if not any(found):
+        raise InputError(
+            f"{path} describes none of the joint model's {len(found):,} genes: its ids begin {next(iter(told))[1]!r}. Expected "
+            "Ensembl ids without versions; or leave the joint model away (domain=null genes.order=expression)."
+        )
+    return wanted, found
 
 
 def _encoder(spec: VectorsSpec, *, settings: Settings | None) -> tuple[TextTower, str]:

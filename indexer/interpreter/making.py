@@ -74,6 +74,11 @@ class Ingredients:
         source = None if told.source is None else Source(path=absolute(told.source) or "", revision=told.revision)
         reader = load_reader(source, precision=told.precision, quantised=told.quantised, device=device)
         token = preset.domain is not None and preset.domain.token
+        if told.adapter is not None and preset.training.answers and reader.kind == "encoder":
+            raise ConfigError(
+                "An encoder with low-rank changes would read the labels' texts otherwise after learning than while it learns. "
+                "Ask for one of the two: training.answers=0, or no reader.adapter."
+            )
         genes = GeneReader(vectors.gene_map, vectors.has_vector, preset.genes, domain, token=token)
         return cls(preset, reader, vectors, domain, genes)
 
@@ -103,8 +108,8 @@ class Ingredients:
                 label_texts=self._label_texts(texts),
                 label_words=read_texts(self.reader, texts) if self.network_config.words else None,
             )
-        _refuse_too_long(network, preset=preset)
-        return network.to(self.reader.words((0,)).device)
+        _refuse_too_long(network, texts if preset.training.answers else (), preset=preset)
+        return network.beside_reader()
 
     def _label_texts(self, texts: Sequence[str]) -> torch.Tensor | None:
         told = self.preset.domain
@@ -286,9 +291,11 @@ def _adapt(network: Network, spec: LoraSpec, *, seed: int) -> None:
         network.reader.backbone = with_adapter(network.reader.backbone, spec)
 
 
-def _refuse_too_long(network: Network, *, preset: Preset) -> None:
+def _refuse_too_long(network: Network, texts: Sequence[str], *, preset: Preset) -> None:
+    """Refuse more tokens than are read; a causal reader reads a label's words after the class token."""
     frame, reader = network.frame, network.reader
-    rest = len(frame.before) + len(frame.text) + len(frame.after) + 1 + (network.domain is not None)
+    words = max((len(reader.frame(text).text) for text in texts), default=0) if reader.kind == "causal" else 0
+    rest = len(frame.before) + len(frame.text) + max(len(frame.after), words) + 1 + (network.domain is not None)
     if preset.genes.top_k + rest > reader.n_positions:
         raise ConfigError(
             f"{preset.genes.top_k:,} genes and {rest} other tokens are more than the reader's {reader.n_positions:,} positions. "

@@ -73,7 +73,7 @@ def train(
     """
     if spec.recompute:
         network.reader.recompute_in_backward()
-    with torch.random.fork_rng(devices=[]), memory_told():
+    with torch.random.fork_rng(devices=[]), memory_told(training=True):
         return _Run(network, cells, codes, spec=spec, texts=texts, folder=folder, told=told).to_the_end(progress)
 
 
@@ -101,7 +101,9 @@ class _Run:
         groups = [{"params": list(group), "weight_decay": decay} for decay, group in _groups(self._learning, spec)]
         self._optimiser = torch.optim.AdamW(groups, lr=spec.learning_rate)
         self._answers = Answers(network, texts) if spec.answers else None
-        self._weights = _label_weights(codes[self._rows], balanced=spec.balanced)
+        self._weights = _label_weights(
+            codes[self._rows], n_labels=network.head.linear.out_features, balanced=spec.balanced
+        )
         steps_each = math.ceil(len(self._rows) / spec.batch)
         self._n_epochs = max(spec.epochs, math.ceil(spec.min_steps / steps_each))
         self._n_steps = self._n_epochs * steps_each
@@ -204,7 +206,11 @@ class _Run:
                     with torch.no_grad():
                         parameter.copy_(found.get_tensor(f"value {name}"))
                     self._optimiser.state[parameter] = {
-                        what: found.get_tensor(f"{what} {name}") for what in ("step", "exp_avg", "exp_avg_sq")
+                        "step": found.get_tensor(f"step {name}"),
+                        **{
+                            what: found.get_tensor(f"{what} {name}").to(parameter.device)
+                            for what in ("exp_avg", "exp_avg_sq")
+                        },
                     }
         except (OSError, SafetensorError, ValueError):
             return None  # half a file of a killed run: begin again
@@ -233,10 +239,10 @@ def _groups(learning: Mapping[str, nn.Parameter], spec: TrainingSpec) -> Iterato
     yield 0.0, [one for one in learning.values() if one.ndim <= 1]
 
 
-def _label_weights(codes: np.ndarray, *, balanced: bool) -> Tensor | None:
+def _label_weights(codes: np.ndarray, *, n_labels: int, balanced: bool) -> Tensor | None:
     if not balanced:
         return None
-    counts = np.bincount(codes)
+    counts = np.bincount(codes, minlength=n_labels)
     return torch.from_numpy((len(codes) / (np.maximum(counts, 1) * np.count_nonzero(counts))).astype(np.float32))
 
 

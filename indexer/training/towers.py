@@ -223,7 +223,8 @@ def with_adapter(encoder: Any, spec: LoraSpec) -> nn.Module:
 
     if not any(name.endswith(spec.targets) for name, part in encoder.named_modules() if isinstance(part, nn.Linear)):
         raise ConfigError(
-            f"No linear layer of the encoder is called {' or '.join(spec.targets)}; set text.adapter.targets to names it has."
+            f"No linear layer of the encoder is called {' or '.join(spec.targets)}; set the adapter's targets "
+            "(text.adapter.targets; of an interpreter reader.adapter.targets) to names it has."
         )
     config = LoraConfig(
         r=spec.rank, lora_alpha=spec.alpha, lora_dropout=spec.dropout, target_modules=list(spec.targets), bias="none"

@@ -165,5 +165,5 @@ def test_memory_that_does_not_suffice_is_told_with_advice(folder: Path, monkeypa
         raise torch.OutOfMemoryError("no room")
 
     monkeypatch.setattr(type(made.network), "forward", fail)
-    with pytest.raises(ResourceError, match="smaller model"):
+    with pytest.raises(ResourceError, match="language model is smaller"):
         made.predict(cells(LABELS))

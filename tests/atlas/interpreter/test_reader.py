@@ -103,16 +103,53 @@ def test_damaged_weights_are_refused(tmp_path: Path) -> None:
 
 
 def test_recomputing_hidden_states_changes_no_gradient(reader: Reader) -> None:
-    found = []
+    found: list[Any] = []
+    again: list[int] = []
+
+    def counted(plain: Any) -> Any:
+        return lambda *some, **more: again.append(1) or plain(*some, **more)
+
     for recompute in (False, True):
         network = tiny_network(reader)
         if recompute:
             reader.recompute_in_backward()
+            for layer in reader.backbone.modules():
+                if hasattr(layer, "_gradient_checkpointing_func"):
+                    layer._gradient_checkpointing_func = counted(layer._gradient_checkpointing_func)
+        network.train()  # which a frozen reader does not do, and still recomputes
         logits, state = network(some_cells())
         (logits.sum() + state.sum()).backward()
         found.append([one.grad.clone() for _, one in network.learning() if one.grad is not None])
+    assert len(again) == reader.backbone.config.num_hidden_layers  # in the second round alone
     assert len(found[0]) == len(found[1]) > 6
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(*found, strict=True))
+
+
+@pytest.mark.parametrize("kind", ["mpnet", "roberta", "electra"])
+def test_words_read_as_vectors_are_read_as_words_or_the_model_is_refused(tmp_path: Path, kind: str) -> None:
+    from transformers import ElectraConfig, ElectraModel, MPNetConfig, MPNetModel, RobertaConfig, RobertaModel
+
+    folder = write_tiny_encoder(tmp_path / "reader")
+    sizes = {
+        "vocab_size": 64, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24,
+        "max_position_embeddings": 40, "pad_token_id": 1, "initializer_range": 0.5,
+    }  # fmt: skip
+    config, model = {
+        "mpnet": (MPNetConfig, MPNetModel),
+        "roberta": (RobertaConfig, RobertaModel),
+        "electra": (ElectraConfig, ElectraModel),
+    }[kind]
+    model(config(**sizes, **({"embedding_size": 8} if kind == "electra" else {}))).save_pretrained(folder)
+    if kind == "electra":
+        with pytest.raises(ArtifactError, match="token vectors of 8 numbers and hidden states of 16"):
+            load_reader(Source(path=str(folder)))
+        return
+    reader = load_reader(Source(path=str(folder)))
+    assert reader.n_positions == 38
+    ids = torch.tensor([[5, 6, 7]])
+    with torch.no_grad():
+        plain = reader.backbone(input_ids=ids).last_hidden_state
+        assert torch.allclose(reader.read(reader.words(ids), torch.ones(1, 3, dtype=torch.bool)), plain, atol=1e-5)
 
 
 def test_half_precision_reads_about_the_same(tmp_path: Path) -> None:

@@ -43,6 +43,23 @@ def test_cell_that_was_not_judged_does_not_count() -> None:
     assert one.measure("accuracy") == pytest.approx(float((one.predicted[:, 20:] == CODES[20:]).mean()))
 
 
+def test_label_of_which_no_cell_was_judged_weighs_nothing() -> None:
+    one = outcome(wrong=0.0)
+    one.predicted[:, :20] = -1
+    one.predicted[:, 20] = 0  # one wrong answer of forty costs its own label alone
+    assert one.measure("f1") == pytest.approx((2 * 29 / 59 + 1.0) / 2)
+
+
+def test_interval_over_donors_is_wider_where_donors_differ() -> None:
+    codes, groups = np.tile([0, 1], 60), np.repeat([f"d{i}" for i in range(6)], 20)
+    said = np.where(np.isin(groups, ["d0", "d1"]), 1 - codes, codes)[None]
+    cells, donors = (estimate(Outcome(said, codes, one), "accuracy", n_draws=300) for one in (None, groups))
+    assert donors.value == cells.value
+    assert donors.high - donors.low > 2 * (cells.high - cells.low)
+    few_donors = estimate(Outcome(said, codes, np.repeat(["a", "b", "c"], 40)), "accuracy", n_draws=300)
+    assert few_donors == cells
+
+
 def test_every_cell_is_judged_once_and_donors_stay_whole() -> None:
     groups = np.array([f"d{i % 6}" for i in range(60)])
     for splits in (folds(CODES, groups, seed=1), folds(CODES, np.full(60, ""), seed=1)):
@@ -99,3 +116,5 @@ def test_donors_or_cells_that_cannot_be_dealt_are_told() -> None:
         folds(CODES, groups, seed=0)
     with pytest.raises(InputError, match="rarest label has 10 cells, fewer than 11 folds"):
         folds(CODES, np.full(60, ""), seed=0, n_folds=11)
+    with pytest.raises(InputError, match="No label has 31 cells"):
+        folds(CODES, np.array([f"d{i}" for i in range(60)]), seed=0, n_folds=31)

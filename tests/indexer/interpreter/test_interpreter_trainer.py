@@ -116,10 +116,11 @@ def test_strongest_gene_is_never_dropped(cells_read: CellGenes) -> None:
 
 
 def test_balanced_labels_weigh_the_same() -> None:
-    weights = trainer._label_weights(np.array([0, 0, 0, 1]), balanced=True)
+    weights = trainer._label_weights(np.array([0, 0, 0, 1]), n_labels=3, balanced=True)
     assert weights is not None
-    assert weights.tolist() == pytest.approx([4 / 6, 2.0])
-    assert trainer._label_weights(np.array([0, 1]), balanced=False) is None
+    assert weights.tolist()[:2] == pytest.approx([4 / 6, 2.0])
+    assert len(weights) == 3  # a label that a fold has no cell of
+    assert trainer._label_weights(np.array([0, 1]), n_labels=2, balanced=False) is None
 
 
 def test_run_of_something_else_is_not_gone_on_with(

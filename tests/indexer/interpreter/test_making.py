@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
@@ -15,7 +16,10 @@ from tiny_reader import ENCODER_INSTRUCTION, INSTRUCTION, tiny_preset, toy_file,
 from toy_model import ToyTextTower, gene_word, write_toy_model
 
 from atlas.errors import ConfigError, InputError, NotFoundError, UpstreamError
-from atlas.interpreter.interpreter import Interpreter
+from atlas.interpreter.cell_genes import GeneReader
+from atlas.interpreter.config import GeneTokens
+from atlas.interpreter.interpreter import Interpreter, domain_model
+from atlas.model.checkpoint import read_genes
 from atlas.model.text_tower import TEXT_TOWERS
 from atlas.settings import Settings
 from indexer.interpreter.gene_vectors import make_gene_vectors, read_texts
@@ -129,6 +133,34 @@ def test_low_rank_changes_are_kept_and_the_reader_on_disk_is_not_touched(tmp_pat
         plain = trained.network(batch_of(read.cells, np.arange(3)))[1]
     merged = made.interpret(read.cells.take(np.arange(3))).states
     assert np.allclose(plain.numpy(), merged, atol=1e-4)
+    Interpreter(
+        ready.parts(trained.network, labels=read.labels, organisms=("human",)), reader=ready.reader, domain=None
+    )
+    assert all(
+        torch.equal(one, frozen[name]) for name, one in ready.reader.state_dict().items()
+    )  # nor what others read with
+
+
+def test_encoder_with_low_rank_changes_learns_no_answers(tmp_path: Path) -> None:
+    preset = preset_of(tmp_path, kind="bert", answers=0.5)
+    adapter = {"rank": 2, "alpha": 4, "targets": ["query"]}
+    preset = preset.model_copy(update={"reader": type(preset.reader)(source=preset.reader.source, adapter=adapter)})  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="training.answers=0, or no reader.adapter"):
+        Ingredients.load(preset, work=tmp_path / "parts")
+
+
+def test_descriptions_of_ones_own_are_read_by_the_genes_of_the_joint_model(tmp_path: Path) -> None:
+    domain = domain_model(None)
+    first = read_genes(domain.folder / "genes.parquet").slice(1, 1).to_pylist()[0]
+    texts = tmp_path / "own.tsv"
+    row = [first["ensembl_id"], first["symbol"], first["organism"], "pumps blood"]
+    texts.write_text("ensembl_id\tsymbol\torganism\ttext\n" + "\t".join(row) + "\n", encoding="utf-8")
+    found = make_gene_vectors(VectorsSpec(texts=str(texts)), work=tmp_path / "parts", domain=domain)
+    assert np.flatnonzero(found.has_vector).tolist() == [1]
+    GeneReader(found.gene_map, found.has_vector, GeneTokens(), domain, token=True)  # of the same genes
+    texts.write_text("ensembl_id\tsymbol\torganism\ttext\nXYZ\tA\thuman\tpumps\n", encoding="utf-8")
+    with pytest.raises(InputError, match="describes none of the joint model's .* ids begin 'XYZ'"):
+        make_gene_vectors(VectorsSpec(texts=str(texts)), work=tmp_path / "parts", domain=domain)
 
 
 def test_label_of_one_cell_is_left_out_and_told(tmp_path: Path) -> None:
@@ -143,8 +175,10 @@ def test_label_of_one_cell_is_left_out_and_told(tmp_path: Path) -> None:
 
 def test_labels_that_differ_in_spelling_alone_are_told(tmp_path: Path) -> None:
     labels = ["T_cell", "T cell", "CD4+", "CD4-"] * 3
-    _, read = train_interpreter([toy_file(tmp_path, labels)], tmp_path / "made", preset=preset_of(tmp_path, epochs=1))
-    assert len(read.labels) == 4
+    _, read = train_interpreter(
+        [toy_file(tmp_path, labels)], tmp_path / "made", preset=preset_of(tmp_path, epochs=1, answers=0.5)
+    )
+    assert len(set(read.texts)) == len(read.labels) == 4  # with answers they would have to be
     told = [note for note in read.notes if "spelling" in note]
     assert len(told) == 1
     assert "T cell, T_cell." in told[0]
@@ -220,12 +254,21 @@ def test_endpoint_that_answers_with_something_else_is_named(tmp_path: Path, body
         ("ensembl_id\tsymbol\torganism\ttext\nE1\tA\thuman\tx\nE1\tA\thuman\tx\n", "stands there twice"),
         ("ensembl_id\tsymbol\torganism\ttext\nE1\tA\trat\tx\n", "neither human nor mouse"),
         ("ensembl_id\tsymbol\torganism\ttext\n\tA\thuman\tx\n", "a gene without id"),
+        ("ensembl_id\tsymbol\torganism\ttext\nE1\tA\thuman\t\n", "of 1 rows none has a text"),
     ],
 )
 def test_table_of_descriptions_is_checked(tmp_path: Path, text: str, said: str) -> None:
     path = tmp_path / "genes.tsv"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=said):
+        read_texts(path)
+
+
+def test_damaged_table_of_descriptions_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "genes.tsv.gz"
+    whole = gzip.compress(b"ensembl_id\tsymbol\torganism\ttext\nE1\tA\thuman\tx\n" * 50)
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match="cannot be read as a table"):
         read_texts(path)
 
 
