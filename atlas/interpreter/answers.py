@@ -14,7 +14,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from atlas.errors import InputError
+from atlas.errors import ConfigError, InputError
 from atlas.interpreter.network import Cells, Network, text_logits
 from atlas.interpreter.reader import Reader
 
@@ -49,7 +49,7 @@ class Answers:
         self.texts = tuple(texts)
         self._of_domain = of_domain
         self._network = network
-        self._ids = [network.reader.frame(text).text for text in texts]
+        self._ids = [_words(network, text) for text in texts]
         longest = max(range(len(texts)), key=lambda i: len(self._ids[i]))
         if len(self._ids[longest]) > _MAX_WORDS:
             raise InputError(
@@ -105,6 +105,13 @@ class Answers:
         logits = network.reader.word_logits(hidden).float().log_softmax(dim=-1)
         wanted = torch.tensor(ids, device=logits.device).expand(n, -1)
         return logits.gather(2, wanted.unsqueeze(-1)).squeeze(-1).mean(dim=1)
+
+
+def _words(network: Network, text: str) -> tuple[int, ...]:
+    try:
+        return network.reader.frame(text).text
+    except ConfigError as error:
+        raise InputError(f"The language model makes no word of the label {text[:60]!r}. Give words.") from error
 
 
 def read_texts(reader: Reader, texts: Sequence[str]) -> Tensor:

@@ -70,9 +70,17 @@ def test_no_text_and_endless_text_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("texts", "said"), [(["heart", "heart"], "twice"), (["  "], "empty"), ([""], "empty"), (["\0"], "empty")]
+    ("texts", "said"),
+    [(["heart", "heart"], "twice"), (["  "], "empty"), ([""], "empty"), (["\0"], "empty")],
 )
 def test_text_given_twice_or_empty_is_refused(tmp_path: Path, texts: list[str], said: str) -> None:
     network = tiny_network(tiny_reader(tmp_path / "reader", "llama"))
     with pytest.raises(InputError, match=said):
         Answers(network, texts)
+
+
+def test_text_of_which_the_tokenizer_makes_nothing_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = tiny_network(tiny_reader(tmp_path / "reader", "llama"))
+    monkeypatch.setattr(network.reader, "_ids", lambda text, *, special: [])
+    with pytest.raises(InputError, match="makes no word of the label"):
+        Answers(network, ["\u200b"])
