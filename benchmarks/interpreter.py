@@ -215,7 +215,7 @@ def ablations(bench: Bench) -> str:
 def unseen_labels(bench: Bench) -> str:
     """Measure labels that were never learned, asked for in words."""
     rows = []
-    for one in (SETS[0], SETS[2]):
+    for one in (SETS[2], SETS[3]):
         ready = bench.ingredients("starter", one=one)
         read = bench.read(one, ready).cells
         for code, label in enumerate(read.labels):
