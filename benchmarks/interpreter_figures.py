@@ -15,6 +15,8 @@ import numpy as np
 from ui.charts import CLUSTERS
 
 _MARKS = ("o", "x")
+_ROUNDS = ("o", "^", "s", "D")
+"""Marks of labels beyond the colours there are."""
 _N_NEIGHBOURS = 15
 
 
@@ -99,7 +101,9 @@ def _scatter(axes: Any, places: Places) -> None:
             mine = (labels == label) & (groups == group)
             if mine.any():
                 name = f"{label}, {group}" if group else label
-                look = {"marker": _MARKS[number], "s": 9, "linewidths": 0.6, "color": CLUSTERS[colour % len(CLUSTERS)]}
+                again, hue = divmod(colour, len(CLUSTERS))
+                mark = _MARKS[number] if group else _ROUNDS[again % len(_ROUNDS)]
+                look = {"marker": mark, "s": 9, "linewidths": 0.6, "color": CLUSTERS[hue]}
                 axes.scatter(*spots[mine].T, label=name, **look)
 
 
