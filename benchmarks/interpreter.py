@@ -465,9 +465,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with evaluation/*.h5ad")
     parser.add_argument("--work", type=Path, required=True, help="folder of what is done")
     parser.add_argument("--without-model", type=Path, required=True, help="made by python -m indexer.measured_models")
-    parser.add_argument(
-        "--only", nargs="*", default=list(SECTIONS), help="sections to measure; none: the page alone is written"
-    )
+    names = list(SECTIONS)
+    parser.add_argument("--only", nargs="*", choices=names, default=names, help="sections to measure; none: the page")
     parser.add_argument("--seeds", type=int, default=5, help="trainings with other seeds and folds")
     parser.add_argument("--paper-seeds", type=int, default=1, help="the same for the papers' presets")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of torch")
