@@ -27,6 +27,8 @@ def test_measured_half_is_replaced_and_the_other_kept(tmp_path: Path, monkeypatc
         str(tmp_path),
         "--work",
         str(tmp_path / "w"),
+        "--without-model",
+        str(tmp_path),
         "--page",
         str(page),
         "--only",
@@ -40,6 +42,8 @@ def test_measured_half_is_replaced_and_the_other_kept(tmp_path: Path, monkeypatc
     assert "## Within\n\nnew, 3 seeds" in text
     assert "old figures" not in text
     interpreter.main(told)
+    assert page.read_text(encoding="utf-8") == text
+    interpreter.main([*told[: told.index("--only")], "--only"])  # the page alone, of what is done
     assert page.read_text(encoding="utf-8") == text
 
 
