@@ -154,10 +154,8 @@ def _log_probabilities(interpreter: Interpreter, aligned: AlignedExpression) -> 
     found = np.full((len(cells), n_labels), -np.log(n_labels))
     known = cells.has_genes
     if known.any():
-        logits = torch.from_numpy(
-            interpreter.logits(cells)[0][known].astype(np.float64)
-        )  # shares near 1 all round to 1
-        found[known] = logits.log_softmax(dim=1).numpy()
+        logits = interpreter.logits(cells)[0][known].astype(np.float64)  # of shares near 1 all would round to 1
+        found[known] = torch.from_numpy(logits).log_softmax(dim=1).numpy()
     return found
 
 

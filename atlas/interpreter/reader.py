@@ -217,21 +217,21 @@ class Reader(nn.Module):
                     kind="incompatible",
                     details={"tokens": self.width, "states": plain.shape[-1]},
                 )
-            off: dict[int, float] = {}
+            off: list[float] = []
+            there = torch.ones(words.shape[:2], dtype=torch.bool, device=words.device)
             for first in dict.fromkeys((0, 0 if padding is None else int(padding) + 1)):
                 self._first_position = first
                 with suppress(IndexError):  # no such position
-                    read = self.read(words, torch.ones(words.shape[:2], dtype=torch.bool, device=words.device)).float()
-                    off[first] = float((read - plain).abs().max())
-        best = min(off, key=lambda first: off[first])
-        if off[best] > _SAME * float(plain.abs().max()):
-            raise ArtifactError(
-                f"{name} reads the vectors of words otherwise than the words themselves (they differ by {off[best]:.2g}): its "
-                "positions are counted in a way that is not known here. Give another language model.",
-                kind="incompatible",
-                details={"difference": off[best]},
-            )
-        return best
+                    off.append(float((self.read(words, there).float() - plain).abs().max()))
+                    if off[-1] <= _SAME * float(plain.abs().max()):
+                        return first  # and no other: where positions are relative, any would do
+        raise ArtifactError(
+            f"{name} reads the vectors of words otherwise than the words themselves (they differ by "
+            f"{min(off, default=0.0):.2g}): its positions are counted in a way that is not known here. "
+            "Give another language model.",
+            kind="incompatible",
+            details={"differences": off},
+        )
 
     def _ids(self, text: str, *, special: bool) -> list[int]:
         with quiet_transformers():

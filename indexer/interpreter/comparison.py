@@ -88,11 +88,11 @@ def folds(codes: np.ndarray, groups: np.ndarray, *, seed: int, n_folds: int = N_
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
     named = groups != ""
-    fewest = int(np.bincount(codes)[np.unique(codes)].max())
-    if fewest < n_folds:
+    most = int(np.bincount(codes)[np.unique(codes)].max())
+    if most < n_folds:
         raise InputError(
             f"No label has {n_folds} cells, one for each fold. Ask for fewer folds (--folds).",
-            details={"cells": fewest, "folds": n_folds},
+            details={"cells": most, "folds": n_folds},
         )
     if named.any():
         n_donors = len(np.unique(groups[named]))

@@ -69,13 +69,12 @@ def read_set(
     cells = read_labelled([file], ingredients.genes, label=label, group=donor, organism=organism, min_cells=min_cells)
     vectors = ingredients.vectors if ingredients.vectors.record.kind in DESCRIBED else GeneVectors.packaged()
     found = floors.read_expression(file, vectors, organism=organism)
-    rows = cells.rows
     random = floors.random_table(len(vectors.rows), vectors.dim, seed=seed)
     features = {
-        LOG: found.values[rows],
-        GENEPT_W: floors.weighted_means(found, vectors.table())[rows],
-        GENEPT_S: floors.sentences(found, MiniLmTower())[rows],
-        RANDOM: floors.weighted_means(found, random)[rows],
+        LOG: found.values[cells.rows],
+        GENEPT_W: floors.weighted_means(found, vectors.table())[cells.rows],
+        GENEPT_S: floors.sentences(found, MiniLmTower())[cells.rows],
+        RANDOM: floors.weighted_means(found, random)[cells.rows],
     }
     if cells.cells.domain is not None:
         features["domain vector"] = cells.cells.domain

@@ -161,3 +161,8 @@ def test_half_precision_reads_about_the_same(tmp_path: Path) -> None:
         )
     assert half.dtype == torch.float32
     assert torch.allclose(full, half, atol=0.1)
+
+
+def test_reader_of_relative_positions_keeps_all_of_them(tmp_path: Path) -> None:
+    reader = tiny_reader(tmp_path / "reader", "llama")  # its padding's id is 3
+    assert reader.n_positions == 1200
