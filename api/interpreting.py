@@ -29,10 +29,13 @@ class CellDesk:
     ----------
     folder
         Of an interpreter; ``None``: the service has none, and says so.
+    reader, domain
+        Where its language model and joint model are now, see :meth:`atlas.interpreter.interpreter.Interpreter.load`.
     """
 
-    def __init__(self, folder: Path | None) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path | None, *, reader: str | None = None, domain: Path | None = None) -> None:
+        self._folder, self._reader = folder, reader
+        self._domain = None if domain is None else str(domain.expanduser())
         self._lock = threading.Lock()
         self._made: Interpreter | None = None
 
@@ -105,7 +108,9 @@ class CellDesk:
 
                 if not self._folder.is_dir():
                     raise ConfigError(f"GEO_ATLAS_INTERPRETER names {self._folder}, which is no folder.")
-                self._made = Interpreter.load(self._folder)  # threads are the service's to deal
+                self._made = Interpreter.load(  # threads are the service's to deal
+                    self._folder, reader=self._reader, domain=self._domain
+                )
             return self._made
 
 

@@ -104,7 +104,7 @@ def create_app(settings: Settings | None = None, atlas_factory: Callable[[Settin
     app.state.settings = used
     app.state.metrics = Metrics()
     folder = None if used.interpreter is None else used.interpreter.expanduser().absolute()
-    app.state.cells = CellDesk(folder)
+    app.state.cells = CellDesk(folder, reader=used.interpreter_reader, domain=used.interpreter_domain)
     v1 = APIRouter(prefix="/v1", dependencies=[Depends(refuse_repeated)])
     for module in _ROUTERS:
         v1.include_router(module.router)

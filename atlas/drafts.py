@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -37,6 +38,24 @@ def draft_of(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # of a read-only folder, where there is no draft either
             draft.unlink(missing_ok=True)
+
+
+def ready_folder(path: Path) -> Path:
+    """Make a folder if it is not there, see that files can be written into it, and return it.
+
+    Raises
+    ------
+    ResourceError
+        If it is a file, or cannot be made or written into.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            return path
+    except OSError as error:
+        raise ResourceError(
+            f"{path} cannot be used as a folder of results: {error.strerror or error}. Give another folder, or make room."
+        ) from error
 
 
 def _sweep(path: Path) -> None:

@@ -44,6 +44,10 @@ class InputError(AtlasError):
     exit_code = 2
 
 
+class NoSignalError(InputError):
+    """A sample or cell measured enough genes, and none of them says anything: its expression is empty or constant."""
+
+
 class TooLargeError(InputError):
     """An input is larger than the configured limit (HTTP 413)."""
 

@@ -59,6 +59,13 @@ class Settings(BaseSettings):
         None, description="Folder of the interpreter that answers POST /v1/cells/interpret; empty: none does."
     )
 
+    interpreter_reader: str | None = Field(
+        None, description="Folder of the interpreter's language model, where it is no longer where it was trained with."
+    )
+    interpreter_domain: Path | None = Field(
+        None, description="Folder of the interpreter's joint model, where it is no longer where it was trained with."
+    )
+
     admin_token: SecretStr | None = Field(
         None,
         min_length=16,

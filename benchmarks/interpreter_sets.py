@@ -13,6 +13,7 @@ from atlas.cells.rows import open_rows
 from atlas.interpreter.cell_genes import joined
 from indexer.interpreter import comparison
 from indexer.interpreter import evaluate as measuring
+from indexer.interpreter.comparison import Split
 from indexer.interpreter.labelled_cells import LabelledCells
 from indexer.interpreter.making import Ingredients
 from indexer.interpreter.presets import load_preset
@@ -119,6 +120,12 @@ class Bench:
         """Return an array that is made once for a preset and cells, and kept."""
         told = {**ready.told(), "cells": measuring.digest_of_cells(cells), "what": name}
         return comparison.kept(self.work / "kept", told, make)
+
+
+def directions(mouse: np.ndarray) -> dict[str, Split]:
+    """Return both ways between species, of which cells are the mouse's."""
+    there = Split(np.flatnonzero(~mouse), np.flatnonzero(mouse))
+    return {"human -> mouse": there, "mouse -> human": Split(there.test, there.train)}
 
 
 def _only(one: measuring.LabelledSet, labels: list[str]) -> measuring.LabelledSet:

@@ -51,6 +51,8 @@ def train(
     reader: Reader = None,
     gene_texts: Texts = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an interpreter that is there.")] = False,
+    layer: cells.Layer = None,
+    unit: cells.Unit = None,
     organism: cells.Organism = None,
     device: Device = None,
     as_json: options.Json = False,
@@ -64,8 +66,8 @@ def train(
 
     told = _preset(preset, change, reader=reader, gene_texts=gene_texts)
     made, read = train_interpreter(
-        files, out, preset=told, label=label, organism=organism, force=force, settings=load_settings(),
-        device=_device(device), progress=RichProgress(),
+        files, out, preset=told, label=label, layer=layer, unit=cells.unit_of(unit), organism=organism, force=force,
+        settings=load_settings(), device=_device(device), progress=RichProgress(),
     )  # fmt: skip
     for note in read.notes:
         say(note)
@@ -97,6 +99,12 @@ def predict(
     ask: Annotated[
         Path | None, typer.Option("--ask", help="Texts, one a line, to be scored beside the learned labels.")
     ] = None,
+    reader: Annotated[
+        str | None, typer.Option("--reader", help="Where the language model is now, if it was moved since training.")
+    ] = None,
+    domain: Annotated[
+        Path | None, typer.Option("--domain", help="Where the joint model is now, if it was moved since training.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
     layer: cells.Layer = None,
     unit: cells.Unit = None,
@@ -111,16 +119,21 @@ def predict(
     from collections import Counter
 
     from atlas.cells.output import refuse_target
+    from atlas.interpreter.checkpoint import FILES
     from atlas.interpreter.interpreter import Interpreter
     from atlas.interpreter.output import write_interpretation
     from cli.label_file import read_labels
 
-    refuse_target(out, force=force, inputs=(file,))
+    refuse_target(out, force=force, inputs=(file, *(() if ask is None else (ask,)), *(folder / name for name in FILES)))
     texts = () if ask is None else tuple(dict.fromkeys(read_labels(ask)))
-    made = Interpreter.load(folder, device=_device(device))
+    made = Interpreter.load(
+        folder, reader=reader, domain=None if domain is None else str(domain), device=_device(device)
+    )
     read, reading = made.read(file, layer=layer, unit=cells.unit_of(unit), organism=organism)
     found = made.interpret(read, notes=reading.notes)
     shares = made.ask(read, texts) if texts else None
+    if len(texts) == 1:
+        say("One text alone has the share 1 in every cell: shares are among the texts. Ask for several.")
     for note in found.notes:
         say(note)
     write_interpretation(out, found, texts=texts, shares=shares, interpreter=made.hash, force=force)
@@ -149,6 +162,8 @@ def evaluate(
     work: Annotated[
         Path | None, typer.Option("--work", help="Folder of what is done, so that a stop loses nothing.")
     ] = None,
+    layer: cells.Layer = None,
+    unit: cells.Unit = None,
     organism: cells.Organism = None,
     device: Device = None,
     as_json: options.Json = False,
@@ -159,6 +174,7 @@ def evaluate(
     """
     import tempfile
 
+    from atlas.drafts import ready_folder
     from atlas.settings import load_settings
     from indexer.evaluation.tables import plain, show
     from indexer.interpreter import evaluate as measuring
@@ -166,16 +182,18 @@ def evaluate(
     from indexer.interpreter.making import Ingredients
 
     told = _preset(preset, change, reader=reader, gene_texts=gene_texts)
-    expect_columns([file], label=label, group=donor)
+    expect_columns([file], label=label, group=donor, layer=layer, unit=cells.unit_of(unit))
     with tempfile.TemporaryDirectory() as scratch:
-        keep = work or Path(scratch)
+        keep = Path(scratch) if work is None else ready_folder(work)
         ready = Ingredients.load(
             told, work=keep, settings=load_settings(), device=_device(device), progress=RichProgress()
         )
-        one = measuring.read_set(file, ready, label=label, donor=donor, organism=organism)
-        for note in one.cells.notes:
-            say(note)
+        one = measuring.read_set(
+            file, ready, label=label, donor=donor, layer=layer, unit=cells.unit_of(unit), organism=organism
+        )
         splits = measuring.by_folds(one, n_folds=n_folds)
+        for note in (*one.cells.notes, *measuring.without_example(one, splits, seeds=range(seeds))):
+            say(note)
         progress = RichProgress()
         found = {
             told.name: measuring.measure_interpreter(

@@ -167,7 +167,9 @@ def _clean(label: str, *, tissue: str | None, without: tuple[str, ...] = ()) -> 
 def _bare(label: str, without: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
     """Return the text without regard to a tissue, and the rules that changed it."""
     if not label.strip() or len(label) > MAX_LABEL_CHARS:
-        raise InputError(f"A label has {len(label.strip())} characters; expected 1 to {MAX_LABEL_CHARS}.")
+        raise InputError(
+            f"The label {label.strip()[:60]!r} has {len(label.strip()):,} characters; expected 1 to {MAX_LABEL_CHARS}."
+        )
     ontology = cell_ontology()
     text, rules = label, []
     for name, rule in _RULES:

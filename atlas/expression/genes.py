@@ -191,7 +191,8 @@ def refuse_other_organism(labels: Sequence[str], *, genes: GeneMap, organism: st
         return
     examples = ", ".join(labels[:5])
     raise InputError(
-        f"The genes are {other} genes, but this is a {organism} atlas: of {len(labels):,} names {n_other:,} are {other} and "
-        f"{n_own:,} {organism} genes (for example {examples}). Give {organism} samples.",
+        f"The genes are {other} genes, and {organism} ones are expected: of {len(labels):,} names {n_other:,} are {other} "
+        f"and {n_own:,} {organism} genes (for example {examples}). Give {organism} samples, or leave the organism to the names "
+        "where it was declared.",
         details={"organism": other, "expected_organism": organism, "n_other": n_other, "n_own": n_own},
     )

@@ -14,7 +14,7 @@ import numpy as np
 
 from atlas.cells.rows import CellRows
 from atlas.cells.scoring import Reading, organism_of
-from atlas.errors import ArtifactError, InputError
+from atlas.errors import ArtifactError, InputError, NoSignalError
 from atlas.expression.align import AlignedExpression, Coverage, GeneAligner
 from atlas.expression.genes import GeneMap
 from atlas.expression.log import linear_values
@@ -23,6 +23,7 @@ from atlas.model.joint import JointModel
 
 _PER_CELL = 1e4
 """Counts are read as if every cell had this many."""
+_MOST_DESCRIBED = 0.5  # of the genes; with fewer a person is told what is left to read
 _LEAST = 1e-30  # of a cell's sum
 
 
@@ -127,9 +128,22 @@ class GeneReader:
         """
         chosen = organism or organism_of(rows, self.genes)
         aligner = GeneAligner(rows.genes, rows.symbols, genes=self.genes, organism=chosen)
-        parts = [self.read_aligned(aligner.align(matrix)) for matrix in rows.matrices()]
+        try:
+            cells = joined([self.read_aligned(aligner.align(matrix)) for matrix in rows.matrices()])
+        except InputError as error:
+            raise InputError(f"{rows.name}: {error.message}", details=error.details) from error
         coverage: Coverage = aligner.coverage
-        return joined(parts), Reading(rows.name, rows.scale, coverage, len(rows.row_ids), ())
+        return cells, Reading(rows.name, rows.scale, coverage, len(rows.row_ids), ())
+
+    def few_described(self, cells: CellGenes) -> tuple[str, ...]:
+        """Return a sentence where cells are read by few genes because few have a vector."""
+        n_read = (cells.genes[cells.has_genes] >= 0).sum(axis=1)
+        if self.has_vector.mean() >= _MOST_DESCRIBED or not n_read.size or np.median(n_read) >= self.config.top_k:
+            return ()
+        return (
+            f"{int(self.has_vector.sum()):,} of {len(self.has_vector):,} genes have a description; half of the cells are read "
+            f"by {int(np.median(n_read))} genes or fewer, of {self.config.top_k} that could be.",
+        )
 
     def read_aligned(self, aligned: AlignedExpression) -> CellGenes:
         """Return what is read of aligned cells."""
@@ -149,8 +163,8 @@ class GeneReader:
         """Yield the domain vector of each cell, its strongest genes and their strengths."""
         try:
             yield from self._of_block(aligned)
-        except InputError:
-            if len(aligned.sample_ids) == 1:  # a cell without signal: nothing of it can be read, which is told later
+        except NoSignalError:
+            if len(aligned.sample_ids) == 1:  # nothing of it can be read, which is told later
                 yield None, np.zeros(0, np.int32), np.zeros(0, np.float32)
                 return
             for row in range(len(aligned.sample_ids)):
@@ -161,6 +175,9 @@ class GeneReader:
         if self.config.order == "above_usual" and self.domain is not None:
             vectors, weighed = self.domain.embed_with_weights(aligned, top=2 * k)
             kept = [self.has_vector[one.genes] for one in weighed]
+            if any(len(one) == 2 * k and one.sum() < k for one in kept):  # few genes are described: look further down
+                vectors, weighed = self.domain.embed_with_weights(aligned, top=len(self.has_vector))
+                kept = [self.has_vector[one.genes] for one in weighed]
             return [
                 (vectors[i], one.genes[kept[i]][:k], _sized(np.abs(one.weights[kept[i]][:k])))
                 for i, one in enumerate(weighed)

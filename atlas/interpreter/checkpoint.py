@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 
+from atlas.digests import sha256_file
 from atlas.errors import ArtifactError
 from atlas.interpreter.config import AGAIN, InterpreterConfig, config_json, read_config
 from atlas.interpreter.gene_vectors import GeneVectors
@@ -26,7 +28,8 @@ from atlas.model.checkpoint import (
 )
 from atlas.model.libraries import check_libraries, installed_libraries
 
-FILES = ("config.json", "genes.parquet", "interpreter.safetensors")
+TENSORS = "interpreter.safetensors"
+FILES = ("config.json", "genes.parquet", TENSORS)
 _GENE_TENSORS = frozenset({"gene_codes", "gene_scales", "gene_rows"})
 
 
@@ -72,11 +75,16 @@ def write_interpreter(folder: Path, parts: InterpreterParts) -> None:
     from safetensors.numpy import save
 
     tensors = {**parts.vectors.tensors(), **{name: tensor.astype(np.float32) for name, tensor in parts.learned.items()}}
-    facts = {"vocabulary": gene_vocabulary(parts.vectors.genes), "libraries": installed_libraries()}
+    packed = save({name: np.ascontiguousarray(one) for name, one in tensors.items()})
+    facts = {
+        "vocabulary": gene_vocabulary(parts.vectors.genes),
+        "libraries": installed_libraries(),
+        "tensors": sha256(packed).hexdigest(),
+    }
     contents = {
-        "interpreter.safetensors": save({name: np.ascontiguousarray(one) for name, one in tensors.items()}),
+        TENSORS: packed,
         "genes.parquet": parquet_bytes(parts.vectors.genes.cast(GENES_SCHEMA)),
-        "config.json": config_json(parts.config.model_copy(update=facts)).encode(),
+        "config.json": config_json(parts.config.model_copy(update=facts).sealed()).encode(),
     }
     replace_files(folder, contents, what="interpreter")
 
@@ -97,8 +105,10 @@ def read_interpreter(folder: Path) -> InterpreterParts:
             f"{folder / 'genes.parquet'} holds other genes than the interpreter was made for. {AGAIN}",
             kind="corrupt",
         )
-    path = folder / "interpreter.safetensors"
+    path = folder / TENSORS
     tensors = read_tensors(path)
+    if sha256_file(path) != config.tensors:
+        raise ArtifactError(f"{path} is not the file that was written with config.json. {AGAIN}", kind="corrupt")
     vectors = GeneVectors.from_tensors(tensors, genes=genes, record=config.vectors, path=path)
     learned = {name: tensor for name, tensor in tensors.items() if name not in _GENE_TENSORS}
     for name, tensor in learned.items():

@@ -10,8 +10,9 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from atlas.digests import sha256_json
 from atlas.errors import ArtifactError
 from atlas.model.config import LoraRecord, Source
 
@@ -160,6 +161,29 @@ class InterpreterConfig(_Strict):
     domain: DomainModel | None = None
     vocabulary: _Sha256  # of the organisms and ids of genes.parquet, in order
     libraries: dict[str, str] = {}
+    tensors: str = ""  # sha256 of interpreter.safetensors
+    seal: str = ""  # of all else that is told here, but for where reader and joint model lie
+
+    @field_validator("labels")
+    @classmethod
+    def _each_once(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(labels)) < len(labels):
+            raise ValueError("a label is there twice")
+        return labels
+
+    def sealed(self) -> InterpreterConfig:
+        """Return the configuration with its seal."""
+        return self.model_copy(update={"seal": self._seal()})
+
+    @property
+    def is_as_written(self) -> bool:
+        """Whether nothing was changed since :meth:`sealed`, but for where reader and joint model lie."""
+        return self.seal == self._seal()
+
+    def _seal(self) -> str:
+        return sha256_json(
+            self.model_dump(mode="json", exclude={"seal": True, "reader": {"source"}, "domain": {"source"}})
+        )
 
 
 def read_config(path: Path) -> InterpreterConfig:
@@ -189,12 +213,15 @@ def read_config(path: Path) -> InterpreterConfig:
             details={"seen": version, "expected": SCHEMA_VERSION},
         )
     try:
-        return InterpreterConfig.model_validate(raw)
+        config = InterpreterConfig.model_validate(raw)
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False))
         raise ArtifactError(
             f"{path} is no configuration of an interpreter: {problems}. {AGAIN}", kind="corrupt"
         ) from error
+    if not config.is_as_written:
+        raise ArtifactError(f"{path} was changed since it was written. {AGAIN}", kind="corrupt")
+    return config
 
 
 def config_json(config: InterpreterConfig) -> str:

@@ -26,12 +26,16 @@ from atlas.interpreter.checkpoint import InterpreterParts, interpreter_hash, rea
 from atlas.interpreter.config import AGAIN, DomainModel, InterpreterConfig
 from atlas.interpreter.network import Cells, Network
 from atlas.interpreter.reader import Reader, load_reader
+from atlas.model.config import Source
 from atlas.model.encoding import merge_adapter
 from atlas.model.joint import JointModel
 from atlas.model.tensors import ADAPTER_PREFIX
 from atlas.resources import resource_path
 
 CELLS_AT_ONCE = 64
+_MOVED = "Say where the one it was trained with is now ({option}; a service: {setting})."
+_MOVED_READER = _MOVED.format(option="--reader", setting="GEO_ATLAS_INTERPRETER_READER")
+_MOVED_DOMAIN = _MOVED.format(option="--domain", setting="GEO_ATLAS_INTERPRETER_DOMAIN")
 
 
 @dataclass(frozen=True)
@@ -103,11 +107,22 @@ class Interpreter:
         )  # fmt: skip
 
     @classmethod
-    def load(cls, folder: Path, *, device: str | None = None, threads: int | None = None) -> Interpreter:
+    def load(
+        cls,
+        folder: Path,
+        *,
+        reader: str | None = None,
+        domain: str | None = None,
+        device: str | None = None,
+        threads: int | None = None,
+    ) -> Interpreter:
         """Read a folder, its reader and its domain model.
 
         Parameters
         ----------
+        reader, domain
+            Where the language model and the joint model are now; ``None``: where they were when it was trained. They must be
+            the same to the bit.
         device
             ``cpu`` or ``cuda``; ``None``: the processor.
         threads
@@ -122,18 +137,23 @@ class Interpreter:
         """
         parts = read_interpreter(folder)
         told = parts.config.reader
-        reader = load_reader(
-            told.source, precision=told.precision, quantised=told.quantised, device=device, threads=threads
-        )
-        if reader.fingerprint != told.fingerprint:
-            raise ArtifactError(
-                f"The language model {'MiniLM' if told.source is None else told.source.path} is not the one "
-                f"the interpreter in {folder} was trained with: fingerprint {reader.fingerprint[:12]}, expected "
-                f"{told.fingerprint[:12]}. Give the same weights.",
-                kind="incompatible",
-                details={"seen": reader.fingerprint, "expected": told.fingerprint},
+        source = told.source if reader is None else Source(path=reader)
+        try:
+            made = load_reader(
+                source, precision=told.precision, quantised=told.quantised, device=device, threads=threads
             )
-        return cls(parts, reader=reader, domain=load_domain(parts.config.domain), digest=interpreter_hash(folder))
+        except ArtifactError as error:
+            raise ArtifactError(f"{error.message} {_MOVED_READER}", kind=error.kind, details=error.details) from error
+        if made.fingerprint != told.fingerprint:
+            raise ArtifactError(
+                f"The language model {'MiniLM' if source is None else source.path} is not the one "
+                f"the interpreter in {folder} was trained with: fingerprint {made.fingerprint[:12]}, expected "
+                f"{told.fingerprint[:12]}. {_MOVED_READER}",
+                kind="incompatible",
+                details={"seen": made.fingerprint, "expected": told.fingerprint},
+            )
+        found = load_domain(parts.config.domain, source=domain)
+        return cls(parts, reader=made, domain=found, digest=interpreter_hash(folder))
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -174,11 +194,13 @@ class Interpreter:
         ------
         InputError
             If of no cell anything can be read.
+        ArtifactError
+            If an answer is no number.
         ResourceError
             If memory does not suffice.
         """
         logits, states = self.logits(cells)
-        said = [*notes, *([explained] if (explained := explain_unread(cells)) else [])]
+        said = [*notes, *self.genes.few_described(cells), *([found] if (found := explain_unread(cells)) else [])]
         return Interpretation(cells.row_ids, self.labels, softmax(logits, logit_scale=1.0), states, tuple(said))
 
     def logits(self, cells: CellGenes) -> tuple[np.ndarray, np.ndarray]:
@@ -189,6 +211,7 @@ class Interpreter:
             for rows, batch in self._batches(cells):
                 found, state = self.network(batch)
                 logits[rows], states[rows] = found.cpu().numpy(), state.cpu().numpy()
+        _expect_numbers(logits[cells.has_genes])
         return logits, states
 
     def ask(self, cells: CellGenes, texts: Sequence[str]) -> np.ndarray:
@@ -214,6 +237,7 @@ class Interpreter:
             answers = Answers(self.network, texts, self._texts_of_domain(texts))
             for rows, batch in self._batches(cells):
                 fit[rows] = answers.scores(batch).cpu().numpy()
+        _expect_numbers(fit[cells.has_genes])
         return softmax(fit, logit_scale=1.0)
 
     def _texts_of_domain(self, texts: Sequence[str]) -> torch.Tensor | None:
@@ -230,6 +254,18 @@ class Interpreter:
         for start in range(0, len(known), CELLS_AT_ONCE):
             rows = known[start : start + CELLS_AT_ONCE]
             yield rows, batch_of(cells, rows, device=device)
+
+
+def _expect_numbers(answers: np.ndarray) -> None:
+    """Refuse answers beyond all numbers: a cell that can be read has one."""
+    wrong = ~np.isfinite(answers).all(axis=1)
+    if wrong.any():
+        raise ArtifactError(
+            f"The interpreter's answer is no number for {int(wrong.sum()):,} of {len(wrong):,} cells: its weights, or its "
+            "language model at this precision (reader.precision), run over. Train it again, in fp32.",
+            kind="corrupt",
+            details={"cells": int(wrong.sum())},
+        )
 
 
 def batch_of(cells: CellGenes, rows: np.ndarray, *, device: Any = None) -> Cells:
@@ -253,8 +289,13 @@ def domain_model(source: str | None) -> JointModel:
     return JointModel.load(resource_path("starter/model") if source is None else Path(source))
 
 
-def load_domain(told: DomainModel | None) -> JointModel | None:
+def load_domain(told: DomainModel | None, *, source: str | None = None) -> JointModel | None:
     """Load the joint model that a configuration names.
+
+    Parameters
+    ----------
+    source
+        Where it is now; ``None``: where it was.
 
     Raises
     ------
@@ -263,11 +304,15 @@ def load_domain(told: DomainModel | None) -> JointModel | None:
     """
     if told is None:
         return None
-    model = domain_model(told.source)
+    folder = told.source if source is None else source
+    try:
+        model = domain_model(folder)
+    except ArtifactError as error:
+        raise ArtifactError(f"{error.message} {_MOVED_DOMAIN}", kind=error.kind, details=error.details) from error
     if model.hash != told.hash:
         raise ArtifactError(
-            f"The joint model in {told.source or 'the package'} is not the one the interpreter was trained with: "
-            f"{model.hash[:12]}, expected {told.hash[:12]}. Give that model, or train the interpreter again.",
+            f"The joint model in {folder or 'the package'} is not the one the interpreter was trained with: "
+            f"{model.hash[:12]}, expected {told.hash[:12]}. {_MOVED_DOMAIN}",
             kind="incompatible",
             details={"seen": model.hash, "expected": told.hash},
         )

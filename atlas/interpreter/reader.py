@@ -26,6 +26,7 @@ from atlas.model.text_tower import packaged_minilm_folder
 
 Kind = Literal["causal", "encoder"]
 _NO_LIMIT = 10**9
+_SIZED_BY = 1_000  # tokens
 _SAME = 0.02
 """Share of the largest number by which two readings of the same words may differ: half precision rounds."""
 _UNREADABLE = (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, AttributeError)
@@ -88,9 +89,12 @@ class Reader(nn.Module):
 
     @property
     def token_size(self) -> float:
-        """Root mean square of the token vectors."""
+        """Root mean square of the token vectors, as they are read: some models (Gemma) multiply what stands in their table."""
         table: Tensor = self.backbone.get_input_embeddings().weight
-        return float(table.detach().float().pow(2).mean().sqrt())
+        some = torch.arange(min(len(table), _SIZED_BY))
+        with torch.no_grad():
+            factor = _size(self.words(some)) / max(_size(table[: len(some)]), torch.finfo(torch.float32).tiny)
+        return _size(table) * factor
 
     def train(self, mode: bool = True) -> Reader:
         """Stay in evaluation mode, whatever the network around it does: no dropout inside a frozen model."""
@@ -239,6 +243,10 @@ class Reader(nn.Module):
 
 
 _NO_CACHE: dict[str, dict[str, Any]] = {"causal": {"use_cache": False}, "encoder": {}}
+
+
+def _size(tokens: Tensor) -> float:
+    return float(tokens.detach().float().pow(2).mean().sqrt())
 
 
 def load_reader(

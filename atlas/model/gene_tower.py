@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from atlas.errors import InputError
+from atlas.errors import InputError, NoSignalError
 from atlas.expression.align import AlignedExpression
 from atlas.model.config import GeneTextConfig
 from atlas.model.gene_scores import GeneScorer, Panel
@@ -138,7 +138,7 @@ class GeneTextTower:
         scaled = self._panel_weights(aligned, row, panel, kind=kind) * target.scales
         largest = max(float(scaled.max(initial=0.0)), -float(scaled.min(initial=0.0)))
         if not largest > 0.0:
-            raise InputError(
+            raise NoSignalError(
                 f"Sample {aligned.sample_ids[row]!r} has no gene above its usual level among the {panel.genes.size} measured "
                 "ones: its expression is empty or constant. Leave it out.",
                 details={"sample_id": aligned.sample_ids[row]},

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from atlas.drafts import draft_of, ready_folder
 from atlas.errors import InputError
 from indexer.evaluation.metrics import Estimate, confusion, draw_counts, interval
 
@@ -96,10 +97,16 @@ def folds(codes: np.ndarray, groups: np.ndarray, *, seed: int, n_folds: int = N_
         )
     if named.any():
         n_donors = len(np.unique(groups[named]))
-        if n_donors < n_folds or not named.all():
+        if not named.all():
             raise InputError(
-                f"{n_donors} donors are named, and {int((~named).sum()):,} cells have none: whole donors cannot be dealt to "
-                f"{n_folds} folds. Ask for fewer folds (--folds), or leave --donor away.",
+                f"{int((~named).sum()):,} of {len(named):,} cells name no donor, and cannot be dealt with their donor's. "
+                "Give every cell a donor, or leave --donor away.",
+                details={"without": int((~named).sum())},
+            )
+        if n_donors < n_folds:
+            raise InputError(
+                f"{n_donors} donors are named: whole donors cannot be dealt to {n_folds} folds. Ask for fewer folds (--folds), "
+                "or leave --donor away.",
                 details={"donors": n_donors, "folds": n_folds},
             )
         dealt = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed).split(codes, codes, groups)
@@ -209,17 +216,21 @@ def kept(folder: Path | None, told: Mapping[str, object], make: Callable[[], np.
         Where; ``None``: it is made anew.
     told
         What it depends on, as JSON.
+
+    Raises
+    ------
+    ResourceError
+        If it cannot be kept.
     """
     if folder is None:
         return make()
-    path = folder / f"{hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:32]}.npy"
-    if not path.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        made = make()
-        unfinished = path.with_suffix(".tmp.npy")
-        np.save(unfinished, made)
-        os.replace(unfinished, path)
-    return np.asarray(np.load(path, allow_pickle=False))
+    path = ready_folder(folder) / f"{hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:32]}.npy"
+    with suppress(OSError, ValueError, EOFError):  # none, or a damaged one
+        return np.asarray(np.load(path, allow_pickle=False))
+    made = make()
+    with draft_of(path) as draft, draft.open("wb") as stream:
+        np.save(stream, made)
+    return made
 
 
 def digest(*arrays: np.ndarray) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from atlas.expression.units import Unit
 from atlas.interpreter.gene_vectors import GeneVectors
 from atlas.interpreter.interpreter import Interpreter
 from atlas.model.text_tower import MiniLmTower
@@ -55,6 +58,8 @@ def read_set(
     *,
     label: str,
     donor: str | None = None,
+    layer: str | None = None,
+    unit: Unit | None = None,
     organism: str | None = None,
     min_cells: int = MIN_CELLS,
     seed: int = 0,
@@ -66,9 +71,10 @@ def read_set(
     InputError, NotFoundError
         If the file, its genes or a column cannot be used.
     """
-    cells = read_labelled([file], ingredients.genes, label=label, group=donor, organism=organism, min_cells=min_cells)
+    how: dict[str, Any] = {"layer": layer, "unit": unit, "organism": organism}
+    cells = read_labelled([file], ingredients.genes, label=label, group=donor, min_cells=min_cells, **how)
     vectors = ingredients.vectors if ingredients.vectors.record.kind in DESCRIBED else GeneVectors.packaged()
-    found = floors.read_expression(file, vectors, organism=organism)
+    found = floors.read_expression(file, vectors, **how)
     random = floors.random_table(len(vectors.rows), vectors.dim, seed=seed)
     features = {
         LOG: found.values[cells.rows],
@@ -90,7 +96,7 @@ def measure_floors(
         for how, fit in floors.classifiers().items():
             if how == floors.CLASSIFIERS[1] and feature in (LOG, RANDOM):
                 continue
-            key = {"feature": feature, "how": how, "values": digest(values)}
+            key = {"feature": feature, "how": how, "rules": floors.RULES, "values": digest(values)}
             fitted = _fitted(values, one.cells.codes, fit)
             found[f"{feature}, {how}"] = run(
                 fitted, one.cells.codes, splits, seeds=seeds, keep=keep, key=key, groups=one.cells.groups
@@ -130,6 +136,25 @@ def by_folds(one: LabelledSet, *, n_folds: int) -> Callable[[int], Sequence[Spli
     return lambda seed: folds(one.cells.codes, one.cells.groups, seed=seed, n_folds=n_folds)
 
 
+def without_example(
+    one: LabelledSet, splits: Callable[[int], Sequence[Split]], *, seeds: Sequence[int]
+) -> tuple[str, ...]:
+    """Return a sentence on the labels of which a fold judges cells and learns from none: no method can have those right."""
+    codes = one.cells.codes
+    missed: Counter[str] = Counter()
+    for seed in seeds:
+        for split in splits(seed):
+            lacking = np.setdiff1d(codes[split.test], codes[split.train])
+            missed.update({one.cells.labels[code]: int((codes[split.test] == code).sum()) for code in lacking})
+    if not missed:
+        return ()
+    told = ", ".join(f"{name} ({n:,})" for name, n in sorted(missed.items()))
+    return (
+        f"Labels judged in folds that learn from no cell of them, and judgements over all seeds: {told}. No method can have them "
+        "right; with donors, give labels that several donors have.",
+    )
+
+
 def figures(outcomes: Mapping[str, Outcome], *, n_draws: int) -> dict[str, dict[str, Estimate]]:
     """Return method -> measure -> value with interval."""
     return {
@@ -156,10 +181,14 @@ def _fitted(values: np.ndarray, codes: np.ndarray, fit: floors.Fit) -> Predict:
 
 def _taught(one: LabelledSet, ingredients: Ingredients, progress: Progress) -> Predict:
     def predict(train: np.ndarray, test: np.ndarray, seed: int) -> np.ndarray:
-        cells = one.cells
-        trained = learn(ingredients, cells, rows=train, seed=seed, progress=progress)
+        cells = one.cells.take(train)  # with the labels of these alone: the floors know no others either
+        present = np.unique(one.cells.codes[train])
+        if len(present) == 1:
+            return np.full(len(test), present[0])
+        trained = learn(ingredients, cells, seed=seed, progress=progress)
         parts = ingredients.parts(trained.network, labels=cells.labels, organisms=("human", "mouse"))
         judge = Interpreter(parts, reader=ingredients.reader, domain=ingredients.domain)
-        return np.asarray(np.argmax(judge.interpret(cells.cells.take(test)).probabilities, axis=1))
+        said = judge.interpret(one.cells.cells.take(test)).probabilities
+        return np.asarray(present[np.argmax(said, axis=1)])
 
     return predict

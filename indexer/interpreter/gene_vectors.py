@@ -119,9 +119,9 @@ def read_texts(path: Path) -> tuple[GeneText, ...]:
     """
     try:
         stream = (
-            gzip.open(path, "rt", encoding="utf-8", newline="")
+            gzip.open(path, "rt", encoding="utf-8-sig", newline="")
             if path.suffix == ".gz"
-            else path.open(encoding="utf-8", newline="")
+            else path.open(encoding="utf-8-sig", newline="")
         )
         with stream:
             table = csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)
@@ -137,18 +137,26 @@ def read_texts(path: Path) -> tuple[GeneText, ...]:
             )
     except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path} cannot be read as a table of gene descriptions: {error}.") from error
-    seen: set[tuple[str, str]] = set()
-    for gene in genes:
-        key = (gene.organism, gene.ensembl_id)
-        if gene.organism not in ("human", "mouse") or not gene.ensembl_id or key in seen:
-            raise InputError(
-                f"{path}: {gene.ensembl_id or 'a gene without id'} of {gene.organism or 'no organism'} stands there twice, has "
-                "no id, or is of neither human nor mouse."
-            )
-        seen.add(key)
+    _refuse_rows(genes, path=path)
     if not any(gene.text for gene in genes):
         raise InputError(f"{path} describes no gene: of {len(genes):,} rows none has a text. Give descriptions.")
     return genes
+
+
+def _refuse_rows(genes: Sequence[GeneText], *, path: Path) -> None:
+    """Refuse a gene without a name, of another organism, or named before."""
+    seen: set[tuple[str, str]] = set()
+    for line, gene in enumerate(genes, start=2):
+        key = (gene.organism, gene.ensembl_id)
+        if not gene.ensembl_id:
+            raise InputError(f"{path}, row {line}: the gene has no ensembl_id. Give one, or take the row out.")
+        if gene.organism not in ("human", "mouse"):
+            raise InputError(
+                f"{path}, row {line}: the organism of {gene.ensembl_id} is {gene.organism[:40]!r}; expected human or mouse."
+            )
+        if key in seen:
+            raise InputError(f"{path}, row {line}: {gene.ensembl_id} stands there twice. Keep one of its rows.")
+        seen.add(key)
 
 
 def _texts(spec: VectorsSpec) -> tuple[pa.Table, list[str]]:
@@ -157,8 +165,9 @@ def _texts(spec: VectorsSpec) -> tuple[pa.Table, list[str]]:
         genes = read_genes(resource_path("starter/model") / "genes.parquet")
         if spec.kind not in ("symbols", "random"):
             raise ConfigError(
-                "Descriptions for another encoder need their texts: give a table of them (vectors.texts=FILE, columns "
-                "ensembl_id, symbol, organism, text), or leave vectors.encoder away to use those that come with the program."
+                "Descriptions read by another encoder or by an endpoint need their texts: give a table of them "
+                "(vectors.texts=FILE, columns ensembl_id, symbol, organism, text), or take those that come with the program as "
+                "MiniLM reads them (vectors.kind=descriptions, no vectors.encoder)."
             )
         return genes, [str(one) for one in genes["symbol"].to_pylist()]
     path = Path(spec.texts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from atlas.cells.label_text import clean_labels
 from atlas.cells.row_texts import tissues_of
 from atlas.cells.rows import CellRows, open_rows
 from atlas.errors import InputError, NotFoundError
+from atlas.expression.units import Unit
 from atlas.interpreter.cell_genes import CellGenes, GeneReader, joined
 
 MIN_CELLS = 2
@@ -57,6 +58,20 @@ class LabelledCells:
         """Return the number of cells."""
         return len(self.codes)
 
+    def take(self, chosen: np.ndarray) -> LabelledCells:
+        """Return some of the cells, by number, with the labels that these have."""
+        present, codes = np.unique(self.codes[chosen], return_inverse=True)
+        return replace(
+            self,
+            cells=self.cells.take(chosen),
+            rows=self.rows[chosen],
+            labels=tuple(self.labels[code] for code in present),
+            texts=tuple(self.texts[code] for code in present),
+            codes=codes.astype(np.int64),
+            groups=self.groups[chosen],
+            organisms=self.organisms[chosen],
+        )
+
 
 def read_labelled(
     files: Sequence[Path],
@@ -64,6 +79,8 @@ def read_labelled(
     *,
     label: str,
     group: str | None = None,
+    layer: str | None = None,
+    unit: Unit | None = None,
     organism: str | None = None,
     min_cells: int = MIN_CELLS,
 ) -> LabelledCells:
@@ -73,6 +90,8 @@ def read_labelled(
     ----------
     label, group
         Columns of ``obs`` with the labels, and with the donors.
+    layer, unit
+        See :func:`atlas.cells.rows.open_rows`.
     organism
         ``human`` or ``mouse``, of all files; ``None``: of each, the one whose genes the names are.
     min_cells
@@ -88,18 +107,20 @@ def read_labelled(
     parts, labels, groups, notes = [], [], [], []
     tissues: set[str | None] = set()
     for file in files:
-        with open_rows(file) as rows:
+        with open_rows(file, layer=layer, unit=unit) as rows:
             cells, reading = reader.read(rows, organism=organism)
             labels += list(rows.labels(label))
             groups += [one or "" for one in _groups(rows, group)]
             tissues |= set(tissues_of(rows))
         parts.append(cells)
-        notes += list(reading.notes)
+        notes += [*reading.notes, *reader.few_described(cells)]
     tissue = tissues.pop() if len(tissues) == 1 else None
     return choose(joined(parts), labels, groups=groups, min_cells=min_cells, tissue=tissue, notes=notes)
 
 
-def expect_columns(files: Sequence[Path], *, label: str, group: str | None = None) -> None:
+def expect_columns(
+    files: Sequence[Path], *, label: str, group: str | None = None, layer: str | None = None, unit: Unit | None = None
+) -> None:
     """Refuse files without the columns that will be asked for, before anything costly begins.
 
     Raises
@@ -109,8 +130,10 @@ def expect_columns(files: Sequence[Path], *, label: str, group: str | None = Non
     NotFoundError
         If a column is missing.
     """
-    for file in files:
-        with open_rows(file) as rows:
+    for place, file in enumerate(files):
+        if any(file.exists() and one.exists() and file.samefile(one) for one in files[:place]):
+            raise InputError(f"{file} is given twice, and its cells would count twice. Give each file once.")
+        with open_rows(file, layer=layer, unit=unit) as rows:
             rows.labels(label)
             _groups(rows, group)
 
@@ -140,6 +163,12 @@ def choose(
     counts = Counter(one for one, ok in zip(labels, readable, strict=True) if one is not None and ok)
     few = {name: n for name, n in sorted(counts.items()) if n < min_cells}
     names = tuple(name for name in sorted(counts) if name not in few)
+    if not readable.any():
+        raise InputError(
+            f"Of none of the {len(labels):,} cells any gene can be read: their expression is empty or constant, or the genes "
+            "that they express have no description. Choose another matrix of the file (--layer), or give other cells.",
+            details={"cells": len(labels)},
+        )
     if len(names) < 2:
         seen = ", ".join(f"{name} ({n})" for name, n in sorted(counts.items())[:10]) or "none"
         raise InputError(
@@ -157,9 +186,10 @@ def choose(
             f"Left out: labels with fewer than {min_cells} cells: {', '.join(f'{a} ({n})' for a, n in few.items())}."
         )
     said += _spelt_alike(names)
-    lost = len(labels) - len(rows) - sum(few.values())
-    if lost:
-        said.append(f"Left out: {lost:,} cells without a label, or of which no gene can be read.")
+    unlabelled = sum(one is None for one in labels)
+    unread = sum(one is not None and not ok for one, ok in zip(labels, readable, strict=True))
+    said += [f"Left out: {unlabelled:,} cells without a label."] if unlabelled else []
+    said += [f"Left out: {unread:,} cells of which no gene can be read."] if unread else []
     organisms = np.array(cells.organisms, dtype=str)[rows]
     codes = np.array([place[str(labels[row])] for row in rows], dtype=np.int64)
     texts = _apart(tuple(one.cleaned for one in clean_labels(names, tissue=tissue)), names)

@@ -15,6 +15,7 @@ import torch
 from atlas.digests import sha256_json
 from atlas.drafts import draft_of
 from atlas.errors import ConfigError, InputError
+from atlas.expression.units import Unit
 from atlas.interpreter.answers import read_texts
 from atlas.interpreter.cell_genes import GeneReader
 from atlas.interpreter.checkpoint import InterpreterParts, write_interpreter
@@ -226,6 +227,8 @@ def train_interpreter(
     *,
     preset: Preset,
     label: str = "cell_type",
+    layer: str | None = None,
+    unit: Unit | None = None,
     organism: str | None = None,
     force: bool = False,
     settings: Settings | None = None,
@@ -242,9 +245,10 @@ def train_interpreter(
         Folder to write.
     label
         Column of ``obs`` with the labels.
+    layer, unit
+        Of all files, see :func:`atlas.cells.rows.open_rows`.
     organism
         Of all files; ``None``: of each, the one whose genes the names are.
-
     force
         Replace an interpreter that is there.
 
@@ -256,10 +260,10 @@ def train_interpreter(
         If files, preset, reader or memory do not serve.
     """
     _refuse_folder(out, force=force)
-    expect_columns(files, label=label)
+    expect_columns(files, label=label, layer=layer, unit=unit)
     with one_writer(out, purpose="training an interpreter", who="training", option="--out"):
         ingredients = Ingredients.load(preset, work=out / "parts", settings=settings, device=device, progress=progress)
-        cells = read_labelled(files, ingredients.genes, label=label, organism=organism)
+        cells = read_labelled(files, ingredients.genes, label=label, layer=layer, unit=unit, organism=organism)
         trained = learn(ingredients, cells, folder=out / "parts", progress=progress)
         parts = ingredients.parts(trained.network, labels=cells.labels, organisms=sorted(set(cells.organisms.tolist())))
         write_interpreter(out, parts)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from atlas.errors import InputError, ResourceError
+from atlas.drafts import draft_of, ready_folder
+from atlas.errors import InputError
 from atlas.interpreter.answers import Answers
 from atlas.interpreter.cell_genes import CellGenes
 from atlas.interpreter.interpreter import batch_of, memory_told
@@ -180,15 +180,8 @@ class _Run:
             for what, moment in self._optimiser.state[parameter].items():
                 tensors[f"{what} {name}"] = torch.as_tensor(moment).cpu().contiguous()
         told = {"epoch": str(state.epoch), "losses": json.dumps(state.losses), "run": self._identity()}
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            unfinished = self._folder / f"{CHECKPOINT}.tmp"
-            unfinished.write_bytes(save(tensors, metadata=told))
-            os.replace(unfinished, self._folder / CHECKPOINT)
-        except OSError as error:
-            raise ResourceError(
-                f"The run cannot be kept in {self._folder}: {error.strerror or error}. Make room."
-            ) from error
+        with draft_of(ready_folder(self._folder) / CHECKPOINT) as draft:
+            draft.write_bytes(save(tensors, metadata=told))
 
     def _resumed(self) -> _State | None:
         """Go on where a run of the same cells and rules stopped; another run's file is left aside."""

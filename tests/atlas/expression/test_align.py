@@ -154,7 +154,7 @@ def test_no_recognised_gene_is_refused_with_examples() -> None:
     ],
 )
 def test_mouse_genes_for_a_human_atlas_are_refused_with_the_fact(labels: list[str]) -> None:
-    with pytest.raises(InputError, match="are mouse genes, but this is a human atlas"):
+    with pytest.raises(InputError, match="are mouse genes, and human ones are expected"):
         align(matrix(labels, [[1] * len(labels)]), GENES)
 
 

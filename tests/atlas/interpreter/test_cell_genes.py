@@ -13,6 +13,7 @@ from atlas.errors import InputError
 from atlas.expression.align import GeneAligner
 from atlas.interpreter.cell_genes import CellGenes, GeneReader, explain_unread, joined
 from atlas.interpreter.config import GeneTokens
+from atlas.model.config import GeneTextConfig
 from atlas.model.joint import JointModel
 from atlas.model.text_tower import TEXT_TOWERS
 
@@ -100,3 +101,29 @@ def test_sources_are_joined_in_order() -> None:
     assert both.organisms == ("human", "mouse")
     assert np.array_equal(both.genes, np.concatenate([one.genes, other.genes]))
     assert both.take(np.array([1])).organisms == ("mouse",)
+
+
+def test_genes_without_a_description_give_their_place_to_weaker_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TEXT_TOWERS, "toy", ToyTextTower)
+    model = JointModel.of_parts(toy_parts(64, n_mouse=64))
+    described = np.arange(len(model.genes)) % 20 == 0
+    config = GeneTokens(top_k=TOP_K, order="above_usual")
+    reader = GeneReader(model.genes, described, config, model, token=True)
+    data = cells(LABELS)
+    found = read(data, reader)
+    with open_rows(data) as rows:
+        aligner = GeneAligner(rows.genes, rows.symbols, genes=model.genes)
+        _, weights = model.embed_with_weights(aligner.align(next(iter(rows.matrices()))), top=len(model.genes))
+    for row, one in enumerate(weights):
+        expected = one.genes[described[one.genes]][:TOP_K].tolist()
+        assert found.genes[row, : len(expected)].tolist() == expected
+    assert "7 of 128 genes have a description" in reader.few_described(found)[0]
+    assert not GeneReader(model.genes, np.ones(128, bool), config, model, token=True).few_described(found)
+
+
+def test_too_few_measured_genes_are_told_and_not_taken_for_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TEXT_TOWERS, "toy", ToyTextTower)
+    model = JointModel.of_parts(toy_parts(64, n_mouse=64, recipe=GeneTextConfig(min_genes=65)))
+    reader = GeneReader(model.genes, np.ones(len(model.genes), bool), GeneTokens(), model, token=True)
+    with pytest.raises(InputError, match=r"shares 64 measured genes with the model; it needs 65"):
+        read(cells(LABELS), reader)

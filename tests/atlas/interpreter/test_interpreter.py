@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -166,4 +167,64 @@ def test_memory_that_does_not_suffice_is_told_with_advice(folder: Path, monkeypa
 
     monkeypatch.setattr(type(made.network), "forward", fail)
     with pytest.raises(ResourceError, match="language model is smaller"):
+        made.predict(cells(LABELS))
+
+
+def _changed_config(folder: Path, change: dict[str, object]) -> None:
+    path = folder / "config.json"
+    told = json.loads(path.read_text(encoding="utf-8"))
+    for name, value in change.items():
+        *parts, last = name.split(".")
+        place = told
+        for part in parts:
+            place = place[part]
+        place[last] = value
+    path.write_text(json.dumps(told), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"labels": ["liver", "heart", "blood"]}, "was changed since"),
+        ({"labels": ["blood", "blood", "liver"]}, "a label is there twice"),
+        ({"network.answers": False}, "was changed since"),
+        ({"genes.order": "expression", "genes.with_strength": False}, "was changed since"),
+    ],
+)
+def test_edited_configuration_is_refused(folder: Path, tmp_path: Path, change: dict[str, object], said: str) -> None:
+    shutil.copytree(folder, tmp_path / "copy")
+    _changed_config(tmp_path / "copy", change)
+    with pytest.raises(ArtifactError, match=said) as caught:
+        Interpreter.load(tmp_path / "copy")
+    assert caught.value.kind == "corrupt"
+
+
+def test_tensors_with_other_numbers_are_refused(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "copy")
+    path = tmp_path / "copy" / "interpreter.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-3] ^= 1  # one bit of one weight
+    path.write_bytes(bytes(data))
+    with pytest.raises(ArtifactError, match="is not the file that was written with"):
+        Interpreter.load(tmp_path / "copy")
+
+
+def test_language_model_that_moved_is_named_and_another_is_refused(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "copy")
+    reader = Path(json.loads((folder / "config.json").read_text(encoding="utf-8"))["reader"]["source"]["path"])
+    shutil.copytree(reader, tmp_path / "moved")
+    _changed_config(tmp_path / "copy", {"reader.source.path": str(tmp_path / "gone")})
+    with pytest.raises(ArtifactError, match="--reader; a service: GEO_ATLAS_INTERPRETER_READER"):
+        Interpreter.load(tmp_path / "copy")
+    found = Interpreter.load(tmp_path / "copy", reader=str(tmp_path / "moved")).predict(cells(LABELS))
+    assert np.array_equal(found.probabilities, Interpreter.load(folder).predict(cells(LABELS)).probabilities)
+    write_tiny_llama(tmp_path / "other", seed=9)
+    with pytest.raises(ArtifactError, match="is not the one.*--reader"):
+        Interpreter.load(folder, reader=str(tmp_path / "other"))
+
+
+def test_answer_that_is_no_number_is_an_error_and_not_a_cell_unread(folder: Path) -> None:
+    made = Interpreter.load(folder)
+    made.network.head.linear.weight.data.fill_(3e38)
+    with pytest.raises(ArtifactError, match="no number for 18 of 18 cells"):
         made.predict(cells(LABELS))

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_score
 
-from atlas.errors import InputError
-from indexer.interpreter.comparison import Outcome, difference, estimate, few, folds, run
+from atlas.errors import InputError, ResourceError
+from indexer.interpreter.comparison import Outcome, difference, estimate, few, folds, kept, run
 
 CODES = np.repeat([0, 1, 2], [20, 30, 10])
 
@@ -108,13 +108,25 @@ def test_what_is_done_is_kept_and_not_done_again(tmp_path: Path) -> None:
 
 
 def test_donors_or_cells_that_cannot_be_dealt_are_told() -> None:
-    with pytest.raises(InputError, match="2 donors are named, and 0 cells have none"):
+    with pytest.raises(InputError, match="2 donors are named: whole donors"):
         folds(CODES, np.array([f"d{i % 2}" for i in range(60)]), seed=0)
     groups = np.array([f"d{i % 6}" for i in range(60)])
     groups[7] = ""
-    with pytest.raises(InputError, match="1 cells have none"):
+    with pytest.raises(InputError, match="1 of 60 cells name no donor"):
         folds(CODES, groups, seed=0)
     with pytest.raises(InputError, match="rarest label has 10 cells, fewer than 11 folds"):
         folds(CODES, np.full(60, ""), seed=0, n_folds=11)
     with pytest.raises(InputError, match="No label has 31 cells"):
         folds(CODES, np.array([f"d{i}" for i in range(60)]), seed=0, n_folds=31)
+
+
+def test_damaged_result_is_made_again_and_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    made = np.arange(5)
+    assert np.array_equal(kept(tmp_path, {"what": 1}, lambda: made), made)
+    (path,) = tmp_path.glob("*.npy")
+    path.write_bytes(b"no array")
+    assert np.array_equal(kept(tmp_path, {"what": 1}, lambda: made), made)
+    assert np.array_equal(np.load(path), made)
+    assert [one.name for one in tmp_path.iterdir()] == [path.name]
+    with pytest.raises(ResourceError, match="cannot be used as a folder"):
+        kept(path, {"what": 2}, lambda: made)

@@ -10,7 +10,7 @@ import pytest
 from tiny_reader import tiny_preset, toy_file, write_tiny_llama
 from toy_model import ToyTextTower, gene_word
 
-from indexer.interpreter import evaluate, floors
+from indexer.interpreter import comparison, evaluate, floors
 from indexer.interpreter.making import Ingredients
 
 LABELS = ["heart", "liver", "blood"] * 10
@@ -57,3 +57,25 @@ def test_nothing_is_kept_of_other_cells_under_the_same_name(tmp_path: Path, read
 
 def test_label_to_learn_from_may_be_the_only_one() -> None:
     assert floors.logistic(np.eye(3), np.array([2, 2, 2]), np.eye(3)).tolist() == [2, 2, 2]
+
+
+def test_label_without_an_example_is_told_and_no_method_answers_it(tmp_path: Path, ready: Ingredients) -> None:
+    one = evaluate.read_set(toy_file(tmp_path, LABELS), ready, label="cell_type")
+    blood = one.cells.labels.index("blood")
+    known = one.cells.codes != blood
+    split = comparison.Split(np.flatnonzero(known), np.flatnonzero(~known))
+    found = evaluate.measure_interpreter(one, ready, lambda seed: (split,), seeds=[0])
+    assert not (found.predicted[0] == blood).any()
+    assert set(np.unique(found.predicted[0][~known])) <= set(one.cells.codes[known])
+    assert "blood (10)" in evaluate.without_example(one, lambda seed: (split,), seeds=[0])[0]
+    assert not evaluate.without_example(one, evaluate.by_folds(one, n_folds=3), seeds=[0])
+
+
+def test_cells_taken_keep_their_labels_and_no_others(tmp_path: Path, ready: Ingredients) -> None:
+    cells = evaluate.read_set(toy_file(tmp_path, LABELS), ready, label="cell_type").cells
+    rows = np.flatnonzero(cells.codes != 1)[::-1]
+    taken = cells.take(rows)
+    assert taken.labels == (cells.labels[0], cells.labels[2])
+    assert [taken.labels[code] for code in taken.codes] == [cells.labels[code] for code in cells.codes[rows]]
+    assert np.array_equal(taken.cells.genes, cells.cells.genes[rows])
+    assert taken.cells.row_ids == tuple(cells.cells.row_ids[row] for row in rows)

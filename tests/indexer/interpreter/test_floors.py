@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold
 from tiny_reader import toy_file, toy_gene_vectors
 
 from atlas.model.encoding import report_truncated
@@ -95,3 +96,26 @@ def test_random_directions_repeat_by_seed() -> None:
     assert np.array_equal(one, floors.random_table(5, 7, seed=1))
     assert not np.array_equal(one, floors.random_table(5, 7, seed=2))
     assert np.allclose(np.linalg.norm(one, axis=1), 1.0, atol=1e-6)
+
+
+def test_penalty_is_that_of_the_least_log_loss_and_the_fit_its_optimum() -> None:
+    """Against every penalty in turn, by plain scikit-learn on what is not rotated."""
+    rng = np.random.default_rng(0)
+    codes = np.arange(60) % 2
+    features = rng.normal(size=(90, 20)) + 0.8 * (np.arange(90) % 2)[:, None]
+    train = features[:60] - features[:60].mean(axis=0)
+    size = np.sqrt(np.square(train).sum(axis=1).mean())
+    plain, judged = train / size, (features[60:] - features[:60].mean(axis=0)) / size
+    dealt = list(StratifiedKFold(3, shuffle=True, random_state=0).split(plain, codes))
+
+    def loss(strength: float) -> float:
+        made = [LogisticRegression(C=strength, tol=1e-9, max_iter=10_000).fit(plain[a], codes[a]) for a, _ in dealt]
+        return sum(
+            -np.log(one.predict_proba(plain[b])[np.arange(len(b)), codes[b]]).sum()
+            for one, (_, b) in zip(made, dealt, strict=True)
+        )
+
+    best = min(floors.STRENGTHS, key=loss)
+    assert floors.STRENGTHS[0] < best < floors.STRENGTHS[-1]
+    expected = LogisticRegression(C=best, tol=1e-9, max_iter=10_000).fit(plain, codes).predict(judged)
+    assert np.array_equal(floors.logistic(features[:60], codes, features[60:]), expected)

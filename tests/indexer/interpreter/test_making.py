@@ -251,9 +251,12 @@ def test_endpoint_that_answers_with_something_else_is_named(tmp_path: Path, body
     ("text", "said"),
     [
         ("ensembl_id\tsymbol\ttext\nE1\tA\tx\n", "no column organism"),
-        ("ensembl_id\tsymbol\torganism\ttext\nE1\tA\thuman\tx\nE1\tA\thuman\tx\n", "stands there twice"),
-        ("ensembl_id\tsymbol\torganism\ttext\nE1\tA\trat\tx\n", "neither human nor mouse"),
-        ("ensembl_id\tsymbol\torganism\ttext\n\tA\thuman\tx\n", "a gene without id"),
+        ("ensembl_id\tsymbol\torganism\ttext\nE1\tA\thuman\tx\nE1\tA\thuman\tx\n", "row 3: E1 stands there twice"),
+        (
+            "ensembl_id\tsymbol\torganism\ttext\nE1\tA\trat\tx\n",
+            "row 2: the organism of E1 is 'rat'; expected human or mouse",
+        ),
+        ("ensembl_id\tsymbol\torganism\ttext\n\tA\thuman\tx\n", "row 2: the gene has no ensembl_id"),
         ("ensembl_id\tsymbol\torganism\ttext\nE1\tA\thuman\t\n", "of 1 rows none has a text"),
     ],
 )
