@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import TYPE_CHECKING
 
@@ -34,7 +35,8 @@ class CellDesk:
     """
 
     def __init__(self, folder: Path | None, *, reader: str | None = None, domain: Path | None = None) -> None:
-        self._folder, self._reader = folder, reader
+        self._folder = folder
+        self._reader = None if reader is None else os.path.expanduser(reader)  # a hub id has nothing to expand
         self._domain = None if domain is None else str(domain.expanduser())
         self._lock = threading.Lock()
         self._made: Interpreter | None = None

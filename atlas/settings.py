@@ -18,7 +18,12 @@ class Settings(BaseSettings):
     """Every setting with its default, bounds and help; ``docs/configuration.md`` has a heading for each."""
 
     model_config = SettingsConfigDict(
-        env_prefix="GEO_ATLAS_", toml_file="geo-atlas.toml", frozen=True, extra="forbid", validate_default=True
+        env_prefix="GEO_ATLAS_",
+        toml_file="geo-atlas.toml",
+        frozen=True,
+        extra="forbid",
+        validate_default=True,
+        env_ignore_empty=True,  # compose files hand on variables that nobody set
     )
 
     home: Path = Field(
@@ -60,10 +65,10 @@ class Settings(BaseSettings):
     )
 
     interpreter_reader: str | None = Field(
-        None, description="Folder of the interpreter's language model, where it is no longer where it was trained with."
+        None, description="Folder or hub id of the interpreter's language model, if it was moved since training."
     )
     interpreter_domain: Path | None = Field(
-        None, description="Folder of the interpreter's joint model, where it is no longer where it was trained with."
+        None, description="Folder of the interpreter's joint model, if it was moved since training."
     )
 
     admin_token: SecretStr | None = Field(

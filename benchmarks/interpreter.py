@@ -137,7 +137,7 @@ def two_species(bench: Bench) -> str:
         + markdown(("direction", *TABLE[1:]), rows)
         + "\n\nThe hybrid against the others, macro F1, paired bootstrap over cells.\n\n"
         + markdown(("direction", "less", "difference"), gains)
-        + "\n\nHow log expression depends on how it is fitted, macro F1; scikit-learn's defaults are C = 1, stopped as usual.\n\n"
+        + "\n\nHow log expression depends on its fit, macro F1; by default scikit-learn's C is 1, stopped as usual.\n\n"
         + ways_of_fitting(first.features[measuring.LOG], first.cells.codes, ways)
     )
 

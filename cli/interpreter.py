@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from atlas.errors import ConfigError
+from atlas.errors import ConfigError, InputError
 from cli import cell_options as cells
 from cli import options
 from cli.output import RichProgress, print_json, print_table, say
@@ -100,7 +100,8 @@ def predict(
         Path | None, typer.Option("--ask", help="Texts, one a line, to be scored beside the learned labels.")
     ] = None,
     reader: Annotated[
-        str | None, typer.Option("--reader", help="Where the language model is now, if it was moved since training.")
+        str | None,
+        typer.Option("--reader", help="Folder or hub id of the language model now, if it was moved since training."),
     ] = None,
     domain: Annotated[
         Path | None, typer.Option("--domain", help="Where the joint model is now, if it was moved since training.")
@@ -119,15 +120,16 @@ def predict(
     from collections import Counter
 
     from atlas.cells.output import refuse_target
-    from atlas.interpreter.checkpoint import FILES
     from atlas.interpreter.interpreter import Interpreter
     from atlas.interpreter.output import write_interpretation
     from cli.label_file import read_labels
 
-    refuse_target(out, force=force, inputs=(file, *(() if ask is None else (ask,)), *(folder / name for name in FILES)))
+    if out.resolve().is_relative_to(folder.resolve()):
+        raise InputError(f"{out} lies in the interpreter's own folder; give another --out.")
+    refuse_target(out, force=force, inputs=(file, *(() if ask is None else (ask,))))
     texts = () if ask is None else tuple(dict.fromkeys(read_labels(ask)))
     made = Interpreter.load(
-        folder, reader=reader, domain=None if domain is None else str(domain), device=_device(device)
+        folder, reader=reader or None, domain=None if domain is None else str(domain), device=_device(device)
     )
     read, reading = made.read(file, layer=layer, unit=cells.unit_of(unit), organism=organism)
     found = made.interpret(read, notes=reading.notes)

@@ -84,7 +84,7 @@ def write_interpreter(folder: Path, parts: InterpreterParts) -> None:
     contents = {
         TENSORS: packed,
         "genes.parquet": parquet_bytes(parts.vectors.genes.cast(GENES_SCHEMA)),
-        "config.json": config_json(parts.config.model_copy(update=facts).sealed()).encode(),
+        "config.json": config_json(parts.config.model_copy(update=facts)).encode(),
     }
     replace_files(folder, contents, what="interpreter")
 

@@ -16,11 +16,12 @@ from atlas.digests import sha256_json
 from atlas.errors import ArtifactError
 from atlas.model.config import LoraRecord, Source
 
-SCHEMA_VERSION: Literal[1] = 1
+SCHEMA_VERSION: Literal[2] = 2
 GeneOrder = Literal["expression", "above_usual"]
 Precision = Literal["fp32", "bf16"]
 Quantised = Literal["8bit", "4bit"]
 PAPER_INSTRUCTION = "what is the cell type of this given embedding?"
+_PLACED = ("reader", "domain")  # which tell where they lie; that may change
 AGAIN = "Restore the folder from a copy, or train the interpreter again (geo-atlas interpreter train)."
 """What to do with a folder whose files are damaged or mixed."""
 
@@ -150,7 +151,7 @@ class GeneVectorsRecord(_Strict):
 class InterpreterConfig(_Strict):
     """Everything about an interpreter that is not a tensor."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[2] = SCHEMA_VERSION
     preset: str
     labels: tuple[str, ...] = Field(min_length=2)
     organisms: tuple[str, ...] = Field(min_length=1)  # it learned from
@@ -162,7 +163,7 @@ class InterpreterConfig(_Strict):
     vocabulary: _Sha256  # of the organisms and ids of genes.parquet, in order
     libraries: dict[str, str] = {}
     tensors: str = ""  # sha256 of interpreter.safetensors
-    seal: str = ""  # of all else that is told here, but for where reader and joint model lie
+    seal: str = ""  # sha256 of all else that is told here, but for where reader and joint model lie
 
     @field_validator("labels")
     @classmethod
@@ -170,20 +171,6 @@ class InterpreterConfig(_Strict):
         if len(set(labels)) < len(labels):
             raise ValueError("a label is there twice")
         return labels
-
-    def sealed(self) -> InterpreterConfig:
-        """Return the configuration with its seal."""
-        return self.model_copy(update={"seal": self._seal()})
-
-    @property
-    def is_as_written(self) -> bool:
-        """Whether nothing was changed since :meth:`sealed`, but for where reader and joint model lie."""
-        return self.seal == self._seal()
-
-    def _seal(self) -> str:
-        return sha256_json(
-            self.model_dump(mode="json", exclude={"seal": True, "reader": {"source"}, "domain": {"source"}})
-        )
 
 
 def read_config(path: Path) -> InterpreterConfig:
@@ -219,11 +206,18 @@ def read_config(path: Path) -> InterpreterConfig:
         raise ArtifactError(
             f"{path} is no configuration of an interpreter: {problems}. {AGAIN}", kind="corrupt"
         ) from error
-    if not config.is_as_written:
+    if config.seal != _seal(raw):
         raise ArtifactError(f"{path} was changed since it was written. {AGAIN}", kind="corrupt")
     return config
 
 
 def config_json(config: InterpreterConfig) -> str:
-    """Return the text of ``config.json``; equal configurations give equal bytes."""
-    return json.dumps(config.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
+    """Return the text of ``config.json``, sealed; equal configurations give equal bytes."""
+    told = config.model_dump(mode="json")
+    return json.dumps({**told, "seal": _seal(told)}, indent=2, ensure_ascii=False) + "\n"
+
+
+def _seal(told: dict[str, Any]) -> str:
+    """Return the seal of what is told: of the text itself, so that fields of later days break none."""
+    parts = {name: {key: one for key, one in (told.get(name) or {}).items() if key != "source"} for name in _PLACED}
+    return sha256_json({**{name: one for name, one in told.items() if name != "seal"}, **parts})

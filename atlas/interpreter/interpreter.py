@@ -18,7 +18,7 @@ import torch
 
 from atlas.cells.rows import open_rows
 from atlas.cells.scoring import Reading, softmax
-from atlas.errors import ArtifactError, InputError, ResourceError
+from atlas.errors import ArtifactError, ConfigError, InputError, ResourceError, UpstreamError
 from atlas.expression.units import Unit
 from atlas.interpreter.answers import Answers
 from atlas.interpreter.cell_genes import CellGenes, GeneReader, explain_unread
@@ -137,13 +137,15 @@ class Interpreter:
         """
         parts = read_interpreter(folder)
         told = parts.config.reader
-        source = told.source if reader is None else Source(path=reader)
+        source = told.source if reader is None or _same_place(reader, told.source) else Source(path=reader)
         try:
             made = load_reader(
                 source, precision=told.precision, quantised=told.quantised, device=device, threads=threads
             )
         except ArtifactError as error:
-            raise ArtifactError(f"{error.message} {_MOVED_READER}", kind=error.kind, details=error.details) from error
+            raise _moved(error, _MOVED_READER) from error
+        except UpstreamError as error:
+            raise UpstreamError(f"{error.message} {_MOVED_READER}", details=error.details) from error
         if made.fingerprint != told.fingerprint:
             raise ArtifactError(
                 f"The language model {'MiniLM' if source is None else source.path} is not the one "
@@ -303,12 +305,16 @@ def load_domain(told: DomainModel | None, *, source: str | None = None) -> Joint
         If it is not there, or not the one it was.
     """
     if told is None:
+        if source is not None:
+            raise ConfigError(
+                "The interpreter was trained without a joint model, and can use none. Leave it (--domain) away."
+            )
         return None
     folder = told.source if source is None else source
     try:
         model = domain_model(folder)
     except ArtifactError as error:
-        raise ArtifactError(f"{error.message} {_MOVED_DOMAIN}", kind=error.kind, details=error.details) from error
+        raise _moved(error, _MOVED_DOMAIN) from error
     if model.hash != told.hash:
         raise ArtifactError(
             f"The joint model in {folder or 'the package'} is not the one the interpreter was trained with: "
@@ -317,6 +323,16 @@ def load_domain(told: DomainModel | None, *, source: str | None = None) -> Joint
             details={"seen": model.hash, "expected": told.hash},
         )
     return model
+
+
+def _moved(error: ArtifactError, advice: str) -> ArtifactError:
+    """Return the error with advice where nothing is there: a damaged model is no moved one."""
+    told = f"{error.message} {advice}" if error.kind == "missing" else error.message
+    return ArtifactError(told, kind=error.kind, details=error.details)
+
+
+def _same_place(path: str, source: Source | None) -> bool:
+    return source is not None and path == source.path
 
 
 @contextmanager

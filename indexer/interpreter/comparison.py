@@ -9,16 +9,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from atlas.drafts import draft_of, ready_folder
 from atlas.errors import InputError
 from indexer.evaluation.metrics import Estimate, confusion, draw_counts, interval
+from indexer.kept import kept_array
 
 N_FOLDS = 3
 N_DRAWS = 2_000
@@ -154,7 +153,7 @@ def run(
         for number, split in enumerate(splits(seed)):
             told = {**(key or {}), "seed": seed, "fold": number, "train": _digest(split.train), "codes": _digest(codes)}
             make = partial(predict, split.train, split.test, seed)
-            predicted[place][split.test] = kept(keep if key else None, told, make)
+            predicted[place][split.test] = kept(keep if key else None, told, make, n_rows=len(split.test))
     return Outcome(predicted, codes, groups)
 
 
@@ -207,8 +206,10 @@ def _draws(outcome: Outcome, n_draws: int, *, seed: int) -> Iterator[np.ndarray]
         yield np.bincount(rng.integers(n, size=n), minlength=n)
 
 
-def kept(folder: Path | None, told: Mapping[str, object], make: Callable[[], np.ndarray]) -> np.ndarray:
-    """Return an array that is made once and kept, whole or not at all.
+def kept(
+    folder: Path | None, told: Mapping[str, object], make: Callable[[], np.ndarray], *, n_rows: int | None = None
+) -> np.ndarray:
+    """Return an array that is made once and kept, see :func:`indexer.kept.kept_array`.
 
     Parameters
     ----------
@@ -216,6 +217,8 @@ def kept(folder: Path | None, told: Mapping[str, object], make: Callable[[], np.
         Where; ``None``: it is made anew.
     told
         What it depends on, as JSON.
+    n_rows
+        Rows it must have; ``None``: any.
 
     Raises
     ------
@@ -224,13 +227,8 @@ def kept(folder: Path | None, told: Mapping[str, object], make: Callable[[], np.
     """
     if folder is None:
         return make()
-    path = ready_folder(folder) / f"{hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:32]}.npy"
-    with suppress(OSError, ValueError, EOFError):  # none, or a damaged one
-        return np.asarray(np.load(path, allow_pickle=False))
-    made = make()
-    with draft_of(path) as draft, draft.open("wb") as stream:
-        np.save(stream, made)
-    return made
+    name = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:32]
+    return kept_array(folder / f"{name}.npy", make, n_rows=n_rows)
 
 
 def digest(*arrays: np.ndarray) -> str:

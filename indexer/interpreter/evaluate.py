@@ -23,6 +23,8 @@ from indexer.stage import Progress, silent_progress
 
 MIN_CELLS = 10
 """Labels with fewer cells are left out of figures, and named."""
+RULES = "of the labels that are learned from"
+"""What kept answers of interpreters are kept under: other rules, other answers."""
 LOG, GENEPT_W, GENEPT_S, RANDOM = "log expression", "GenePT-w", "GenePT-s", "random gene vectors"
 ZERO_SHOT = "domain model, labels' texts alone"
 DESCRIBED = ("descriptions", "endpoint")
@@ -119,7 +121,7 @@ def measure_interpreter(
     progress: Progress = silent_progress,
 ) -> Outcome:
     """Return what an interpreter says that is trained anew for every split."""
-    key = {**ingredients.told(), "cells": digest_of_cells(one.cells)}
+    key = {**ingredients.told(), "cells": digest_of_cells(one.cells), "rules": RULES}
     taught = _taught(one, ingredients, progress)
     return run(taught, one.cells.codes, splits, seeds=seeds, keep=keep, key=key, groups=one.cells.groups)
 
@@ -139,7 +141,7 @@ def by_folds(one: LabelledSet, *, n_folds: int) -> Callable[[int], Sequence[Spli
 def without_example(
     one: LabelledSet, splits: Callable[[int], Sequence[Split]], *, seeds: Sequence[int]
 ) -> tuple[str, ...]:
-    """Return a sentence on the labels of which a fold judges cells and learns from none: no method can have those right."""
+    """Return a sentence on the labels of which a fold judges cells and learns from none."""
     codes = one.cells.codes
     missed: Counter[str] = Counter()
     for seed in seeds:
@@ -150,8 +152,8 @@ def without_example(
         return ()
     told = ", ".join(f"{name} ({n:,})" for name, n in sorted(missed.items()))
     return (
-        f"Labels judged in folds that learn from no cell of them, and judgements over all seeds: {told}. No method can have them "
-        "right; with donors, give labels that several donors have.",
+        f"Labels judged in folds that learn from no cell of them, and judgements over all seeds: {told}. No method that "
+        "learns from cells can have them right; with donors, give labels that several donors have.",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -131,7 +132,7 @@ def expect_columns(
         If a column is missing.
     """
     for place, file in enumerate(files):
-        if any(file.exists() and one.exists() and file.samefile(one) for one in files[:place]):
+        if any(os.path.realpath(file) == os.path.realpath(one) for one in files[:place]):
             raise InputError(f"{file} is given twice, and its cells would count twice. Give each file once.")
         with open_rows(file, layer=layer, unit=unit) as rows:
             rows.labels(label)

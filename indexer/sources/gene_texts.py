@@ -11,9 +11,9 @@ from __future__ import annotations
 import csv
 import gzip
 import hashlib
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,7 @@ from atlas.model.config import CentreHead, GeneTextConfig, ModelConfig, TextConf
 from atlas.model.gene_table import GeneTable
 from atlas.model.text_heads import Centre
 from atlas.model.text_tower import MiniLmTower, TextTower
+from indexer.kept import kept_array
 from indexer.stage import Progress, silent_progress
 
 _SHARD_TEXTS = 2048
@@ -209,17 +210,12 @@ def embed_in_shards(
 
     A shard's name holds the digest of its texts and of the tower, so that other texts or weights never meet its vectors.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     shards = [texts[start : start + _SHARD_TEXTS] for start in range(0, len(texts), _SHARD_TEXTS)]
     vectors = []
     with progress(len(texts), "texts") as bar:
         for shard in shards:
             key = hashlib.sha256("\n".join([tower.fingerprint, *shard]).encode()).hexdigest()
             path = folder / f"{key[:32]}.npy"
-            if not path.is_file():
-                unfinished = folder / f"{key[:32]}.tmp.npy"
-                np.save(unfinished, tower.embed(shard))
-                os.replace(unfinished, path)
-            vectors.append(np.load(path, allow_pickle=False))
+            vectors.append(kept_array(path, partial(tower.embed, shard), n_rows=len(shard)))
             bar.advance(len(shard))
     return np.concatenate(vectors)

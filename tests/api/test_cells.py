@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,8 +16,10 @@ from fake_atlas import FakeBackend
 from tiny_reader import tiny_preset, toy_file, write_tiny_llama
 from toy_model import gene_word
 
+from api.interpreting import CellDesk
 from api.main import create_app
 from atlas.client import Client
+from atlas.errors import ArtifactError
 from atlas.interpreter.interpreter import Interpreter
 from atlas.release import write_pointer
 from atlas.settings import Settings
@@ -107,6 +111,38 @@ def test_hostile_questions_are_refused(service: str) -> None:
         assert_error(
             http.post(URL, content=b"x", headers={"content-type": "text/plain"}), 415, "unsupported_media_type"
         )
+
+
+def test_language_model_that_moved_is_found_where_the_settings_say(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(folder, tmp_path / "made")
+    config = tmp_path / "made" / "config.json"
+    told = json.loads(config.read_text(encoding="utf-8"))
+    shutil.copytree(told["reader"]["source"]["path"], tmp_path / "moved")
+    told["reader"]["source"]["path"] = str(tmp_path / "gone")
+    config.write_text(json.dumps(told), encoding="utf-8")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    moved = CellDesk(tmp_path / "made", reader="~/moved")
+    assert moved.genes() is not None
+    with pytest.raises(ArtifactError, match="GEO_ATLAS_INTERPRETER_READER"):
+        CellDesk(tmp_path / "made").genes()
+
+
+def test_empty_variables_are_as_if_nobody_set_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("INTERPRETER", "INTERPRETER_READER", "INTERPRETER_DOMAIN"):
+        monkeypatch.setenv(f"GEO_ATLAS_{name}", "")
+    used = Settings()
+    assert (used.interpreter, used.interpreter_reader, used.interpreter_domain) == (None, None, None)
+
+
+def test_settings_of_moved_models_reach_the_desk(tmp_path: Path) -> None:
+    write_pointer(tmp_path / "current", "one")
+    settings = Settings(
+        home=tmp_path, interpreter=tmp_path, interpreter_reader="owner/name", interpreter_domain=tmp_path / "joint"
+    )
+    desk = create_app(settings, lambda _: FakeBackend()).state.cells
+    assert (desk._reader, desk._domain) == ("owner/name", str(tmp_path / "joint"))
 
 
 def test_service_without_an_interpreter_says_so(base_url: str) -> None:

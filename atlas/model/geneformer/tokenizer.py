@@ -21,7 +21,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from atlas.errors import InputError
+from atlas.errors import InputError, NoSignalError
 from atlas.expression.genes import strip_version
 from atlas.model.geneformer.vocabulary import GeneVocabulary
 
@@ -185,7 +185,7 @@ class RankValueTokenizer:
         ranked = columns.tokens[place[order]]
         if not ranked.size:
             if self._empty == "error":
-                raise InputError(
+                raise NoSignalError(
                     f"Sample {name} expresses none of the {len(self.vocabulary):,} genes that Geneformer ranks. "
                     "Leave it out, or check that genes are human Ensembl ids.",
                     details={"sample_id": name},

@@ -166,3 +166,20 @@ def test_half_precision_reads_about_the_same(tmp_path: Path) -> None:
 def test_reader_of_relative_positions_keeps_all_of_them(tmp_path: Path) -> None:
     reader = tiny_reader(tmp_path / "reader", "llama")  # its padding's id is 3
     assert reader.n_positions == 1200
+
+
+def test_tokens_are_as_large_as_they_are_read_where_a_model_multiplies_its_table(tmp_path: Path) -> None:
+    from transformers import Gemma2Config, Gemma2ForCausalLM
+
+    folder = write_tiny_llama(tmp_path / "reader")
+    n_words = load_reader(Source(path=str(folder))).backbone.config.vocab_size
+    config = Gemma2Config(
+        vocab_size=n_words, hidden_size=16, intermediate_size=24, num_hidden_layers=1, num_attention_heads=2,
+        num_key_value_heads=2, head_dim=8, pad_token_id=0, bos_token_id=1, eos_token_id=2,
+    )  # fmt: skip
+    Gemma2ForCausalLM(config).save_pretrained(folder)
+    reader = load_reader(Source(path=str(folder)))
+    expected = reader.words(torch.arange(n_words)).float().pow(2).mean().sqrt()
+    table = reader.backbone.get_input_embeddings().weight.float().pow(2).mean().sqrt()
+    assert reader.token_size == pytest.approx(float(expected), rel=1e-3)
+    assert float(expected) == pytest.approx(4.0 * float(table), rel=1e-2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import anndata as ad
 import numpy as np
@@ -10,7 +11,8 @@ import pytest
 from tiny_reader import tiny_preset, toy_file, write_tiny_llama
 from toy_model import ToyTextTower, gene_word
 
-from indexer.interpreter import comparison, evaluate, floors
+from indexer.interpreter import comparison, evaluate, floors, making
+from indexer.interpreter.labelled_cells import LabelledCells
 from indexer.interpreter.making import Ingredients
 
 LABELS = ["heart", "liver", "blood"] * 10
@@ -59,13 +61,23 @@ def test_label_to_learn_from_may_be_the_only_one() -> None:
     assert floors.logistic(np.eye(3), np.array([2, 2, 2]), np.eye(3)).tolist() == [2, 2, 2]
 
 
-def test_label_without_an_example_is_told_and_no_method_answers_it(tmp_path: Path, ready: Ingredients) -> None:
+def test_label_without_an_example_is_told_and_not_among_the_answers(
+    tmp_path: Path, ready: Ingredients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learned: list[tuple[str, ...]] = []
+
+    def learn(ingredients: Ingredients, cells: LabelledCells, **more: Any) -> Any:
+        learned.append(cells.labels)
+        return making.learn(ingredients, cells, **more)
+
+    monkeypatch.setattr(evaluate, "learn", learn)
     one = evaluate.read_set(toy_file(tmp_path, LABELS), ready, label="cell_type")
     blood = one.cells.labels.index("blood")
     known = one.cells.codes != blood
     split = comparison.Split(np.flatnonzero(known), np.flatnonzero(~known))
     found = evaluate.measure_interpreter(one, ready, lambda seed: (split,), seeds=[0])
-    assert not (found.predicted[0] == blood).any()
+    assert learned == [("heart", "liver")]
+    assert (found.predicted[0][~known] >= 0).all()
     assert set(np.unique(found.predicted[0][~known])) <= set(one.cells.codes[known])
     assert "blood (10)" in evaluate.without_example(one, lambda seed: (split,), seeds=[0])[0]
     assert not evaluate.without_example(one, evaluate.by_folds(one, n_folds=3), seeds=[0])

@@ -98,7 +98,7 @@ def test_random_directions_repeat_by_seed() -> None:
     assert np.allclose(np.linalg.norm(one, axis=1), 1.0, atol=1e-6)
 
 
-def test_penalty_is_that_of_the_least_log_loss_and_the_fit_its_optimum() -> None:
+def test_penalty_is_that_of_the_least_log_loss() -> None:
     """Against every penalty in turn, by plain scikit-learn on what is not rotated."""
     rng = np.random.default_rng(0)
     codes = np.arange(60) % 2
@@ -119,3 +119,13 @@ def test_penalty_is_that_of_the_least_log_loss_and_the_fit_its_optimum() -> None
     assert floors.STRENGTHS[0] < best < floors.STRENGTHS[-1]
     expected = LogisticRegression(C=best, tol=1e-9, max_iter=10_000).fit(plain, codes).predict(judged)
     assert np.array_equal(floors.logistic(features[:60], codes, features[60:]), expected)
+
+
+def test_fit_goes_on_to_the_optimum() -> None:
+    rng = np.random.default_rng(0)
+    features, codes = rng.normal(size=(60, 40)) * np.geomspace(1.0, 1e-3, 40), np.arange(60) % 3
+    judged = rng.normal(size=(30, 40))
+    best = LogisticRegression(C=1e4, tol=1e-12, max_iter=1_000_000).fit(features, codes).predict_proba(judged)
+    usual = LogisticRegression(C=1e4, max_iter=1_000).fit(features, codes).predict_proba(judged)
+    assert np.abs(usual - best).max() > 0.05, "these data tell the two apart"
+    assert np.allclose(floors._fitted(1e4, features, codes).predict_proba(judged), best, atol=5e-3)

@@ -9,19 +9,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from cell_files import cells
+from cell_files import cells, write_cells
 from local_server import Reply, serve
 from tiny_encoder import write_tiny_encoder
 from tiny_reader import ENCODER_INSTRUCTION, INSTRUCTION, tiny_preset, toy_file, write_tiny_llama
 from toy_model import ToyTextTower, gene_word, write_toy_model
 
-from atlas.errors import ConfigError, InputError, NotFoundError, UpstreamError
+from atlas.errors import ArtifactError, ConfigError, InputError, NotFoundError, UpstreamError
+from atlas.expression.units import Unit
 from atlas.interpreter.cell_genes import GeneReader
 from atlas.interpreter.config import GeneTokens
 from atlas.interpreter.interpreter import Interpreter, domain_model
 from atlas.model.checkpoint import read_genes
 from atlas.model.text_tower import TEXT_TOWERS
 from atlas.settings import Settings
+from indexer.interpreter import evaluate
 from indexer.interpreter.gene_vectors import make_gene_vectors, read_texts
 from indexer.interpreter.labelled_cells import read_labelled
 from indexer.interpreter.making import Ingredients, learn, train_interpreter
@@ -94,6 +96,59 @@ def test_domain_token_and_opinion_are_kept_with_what_learned(
     quiet.network.opinion.scale.zero_()
     hearts = read.codes == read.labels.index("heart")
     assert shares[hearts, 0].mean() > quiet.ask(read.cells, ["heart", "brain"])[hearts, 0].mean()
+
+
+def test_joint_model_that_moved_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TEXT_TOWERS, "toy", ToyTextTower)
+    joint = write_toy_model(tmp_path / "joint")
+    told = {**preset_of(tmp_path, epochs=1).model_dump(), "domain": {"source": str(joint), "token": True}}
+    file = toy_file(tmp_path, LABELS)
+    made, _ = train_interpreter([file], tmp_path / "made", preset=Preset.model_validate(told))
+    joint.rename(tmp_path / "moved")
+    with pytest.raises(ArtifactError, match="--domain; a service: GEO_ATLAS_INTERPRETER_DOMAIN"):
+        Interpreter.load(tmp_path / "made")
+    again = Interpreter.load(tmp_path / "made", domain=str(tmp_path / "moved"))
+    assert np.array_equal(again.predict(file).probabilities, made.predict(file).probabilities)
+    without, _ = train_interpreter([file], tmp_path / "without", preset=preset_of(tmp_path, epochs=1))
+    assert without.config.domain is None
+    with pytest.raises(ConfigError, match="without a joint model"):
+        Interpreter.load(tmp_path / "without", domain=str(tmp_path / "moved"))
+
+
+def test_layer_and_unit_are_those_that_are_asked_for(tmp_path: Path) -> None:
+    data = cells(LABELS)
+    data.layers["mine"] = data.X.copy()
+    data.X = data.X.toarray() * -1.0  # scaled, as far as anyone can see
+    file = write_cells(tmp_path / "scaled.h5ad", data)
+    preset = preset_of(tmp_path, epochs=1)
+    with pytest.raises(InputError, match="--layer"):
+        train_interpreter([file], tmp_path / "made", preset=preset)
+    made, read = train_interpreter([file], tmp_path / "made", preset=preset, layer="mine", unit=Unit.COUNTS)
+    plain = Ingredients.load(preset, work=tmp_path / "parts")
+    expected = read_labelled([toy_file(tmp_path, LABELS)], plain.genes, label="cell_type")
+    assert np.array_equal(read.cells.genes, expected.cells.genes)
+    one = evaluate.read_set(file, plain, label="cell_type", layer="mine", unit=Unit.COUNTS, min_cells=2)
+    other = evaluate.read_set(toy_file(tmp_path, LABELS), plain, label="cell_type", min_cells=2)
+    assert np.array_equal(one.features[evaluate.LOG], other.features[evaluate.LOG])
+
+
+def test_file_given_twice_is_refused(tmp_path: Path) -> None:
+    file = toy_file(tmp_path, LABELS)
+    with pytest.raises(InputError, match="is given twice"):
+        train_interpreter([file, tmp_path / "." / file.name], tmp_path / "made", preset=preset_of(tmp_path, epochs=1))
+
+
+def test_file_of_a_name_that_no_disk_takes_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="does not exist or is no file"):
+        train_interpreter([tmp_path / f"{'x' * 300}.h5ad"], tmp_path / "made", preset=preset_of(tmp_path, epochs=1))
+
+
+def test_file_without_any_readable_cell_is_told_as_that(tmp_path: Path) -> None:
+    data = cells(LABELS)
+    data.X = data.X.toarray() * 0.0
+    file = write_cells(tmp_path / "silent.h5ad", data)
+    with pytest.raises(InputError, match=f"Of none of the {len(LABELS)} cells any gene can be read"):
+        train_interpreter([file], tmp_path / "made", preset=preset_of(tmp_path, epochs=1))
 
 
 def test_two_species_are_learned_by_one_model_and_read_by_what_is_said_of_their_genes(tmp_path: Path) -> None:
@@ -191,8 +246,6 @@ def test_column_that_is_not_there_and_genes_that_nobody_knows_are_refused(tmp_pa
     assert not (tmp_path / "made").exists()  # refused before anything was loaded or written
     data = cells(LABELS)
     data.var_names = [f"nothing{i}" for i in range(64)]
-    from cell_files import write_cells
-
     with pytest.raises(InputError, match="None of the 64 gene names"):
         train_interpreter([write_cells(tmp_path / "odd.h5ad", data)], tmp_path / "made", preset=preset_of(tmp_path))
 

@@ -15,6 +15,8 @@ from atlas.errors import ArtifactError, InputError
 from atlas.expression.align import align
 from atlas.expression.matrix import ExpressionMatrix
 from atlas.expression.units import Unit
+from atlas.interpreter.cell_genes import GeneReader
+from atlas.interpreter.config import GeneTokens
 from atlas.model.checkpoint import ModelParts, write_model
 from atlas.model.config import CentreHead, GeneformerConfig, ModelConfig, ProjectionHead
 from atlas.model.geneformer.folder import read_geneformer
@@ -201,3 +203,17 @@ def test_genes_that_geneformer_does_not_know_are_refused(geneformer: Path, tmp_p
     with pytest.raises(InputError, match="None of the 15 genes has a Geneformer token"):
         GeneformerTower(config, tmp_path, genes=genes)
     assert len(toy_dictionaries(40)[0]) == 42
+
+
+def test_cell_without_a_ranked_gene_is_left_unread_and_the_others_read(geneformer: Path, tmp_path: Path) -> None:
+    model = JointModel.load(write_joint(tmp_path / "model", geneformer))
+    values = counts()
+    values[2, :40] = 0
+    config = GeneTokens(top_k=4, order="expression")
+    reader = GeneReader(model.genes, np.ones(len(model.genes), bool), config, model, token=True)
+    found = reader.read_aligned(align(matrix(values), model.genes))
+    assert found.has_genes.tolist() == [True, True, False, True, True, True]
+    whole = reader.read_aligned(align(matrix(np.delete(values, 2, axis=0)), model.genes))
+    assert found.domain is not None
+    assert whole.domain is not None
+    np.testing.assert_allclose(np.delete(found.domain, 2, axis=0), whole.domain, atol=2e-6)
