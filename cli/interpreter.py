@@ -19,7 +19,7 @@ app = typer.Typer(no_args_is_help=True)
 
 Label = Annotated[str, typer.Option("--label", help="Column of obs with the labels.")]
 PresetName = Annotated[
-    str, typer.Option("--preset", help="starter, scinterpreter-paper, screader-paper, or a .json file.")
+    str, typer.Option("--preset", help="starter, two-species, scinterpreter-paper, screader-paper, or a .json file.")
 ]
 Change = Annotated[
     list[str] | None, typer.Option("--set", help="Change of the preset, e.g. genes.top_k=128; repeatable.")

@@ -12,7 +12,7 @@ from tiny_encoder import write_tiny_encoder
 from toy_model import ToyTextTower, gene_word, toy_genes
 
 from atlas.interpreter.cell_genes import GeneReader
-from atlas.interpreter.config import GeneTokens, GeneVectorsRecord, NetworkConfig
+from atlas.interpreter.config import GeneTokens, GeneVectorsRecord, NetworkConfig, StrengthForm
 from atlas.interpreter.gene_vectors import GeneVectors
 from atlas.interpreter.network import Cells, Network
 from atlas.interpreter.reader import Reader, load_reader
@@ -94,7 +94,9 @@ def toy_gene_vectors(n: int = 64, *, without: tuple[int, ...] = ()) -> GeneVecto
 def toy_gene_reader(vectors: GeneVectors | None = None, *, top_k: int = TOP_K) -> GeneReader:
     """Reads toy genes by expression."""
     found = vectors or toy_gene_vectors()
-    return GeneReader(found.gene_map, found.has_vector, GeneTokens(top_k=top_k, order="expression", with_strength=True))
+    return GeneReader(
+        found.gene_map, found.has_vector, GeneTokens(top_k=top_k, order="expression", strength="direction")
+    )
 
 
 def tiny_network(
@@ -102,6 +104,7 @@ def tiny_network(
     *,
     n_labels: int = 3,
     domain_dim: int = 0,
+    strength: StrengthForm = "direction",
     dropout: float = 0.0,
     label_texts: torch.Tensor | None = None,
     label_words: torch.Tensor | None = None,
@@ -118,7 +121,7 @@ def tiny_network(
         config,
         n_labels=n_labels,
         domain_dim=domain_dim,
-        with_strength=True,
+        strength=strength,
         label_texts=label_texts,
         label_words=label_words,
     )
@@ -140,7 +143,7 @@ def tiny_preset(reader: Path, **changes: Any) -> Preset:
         "name": "tiny",
         "summary": "of toys",
         "reader": {"source": str(reader)},
-        "genes": {"top_k": TOP_K, "order": "expression", "with_strength": True},
+        "genes": {"top_k": TOP_K, "order": "expression", "strength": "direction"},
         "vectors": {"kind": "symbols"},
         "network": {"hidden": 8, "dropout": 0.0, "instruction": "what is the cell type"},
         "training": {"epochs": 2, "batch": 8, "learning_rate": 0.01, "gene_dropout": 0.0},

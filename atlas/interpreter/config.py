@@ -17,6 +17,7 @@ from atlas.errors import ArtifactError
 from atlas.model.config import LoraRecord, Source
 
 SCHEMA_VERSION: Literal[2] = 2
+StrengthForm = Literal["none", "direction", "numbers"]
 GeneOrder = Literal["expression", "above_usual"]
 Precision = Literal["fp32", "bf16"]
 Quantised = Literal["8bit", "4bit"]
@@ -67,13 +68,15 @@ class GeneTokens(_Strict):
     order
         ``expression``: by expression, as in the papers; ``above_usual``: by how far a gene stands above its usual level (the
         domain model's weights), which leaves out what every cell expresses.
-    with_strength
-        Whether a token says how strong its gene is: the papers tell it by position alone.
+    strength
+        How a token says how strong its gene is. ``none``: by position alone, as in the papers; ``direction``: one learned
+        direction is added to the token; ``numbers``: numbers beside the gene's vector
+        (:func:`atlas.interpreter.network.strength_numbers`), so that what a gene means may change with its strength.
     """
 
     top_k: int = Field(64, ge=1, le=8192)
     order: GeneOrder = "above_usual"
-    with_strength: bool = False
+    strength: StrengthForm = "none"
 
 
 class DomainModel(_Strict):

@@ -164,7 +164,7 @@ def _integrated(interpreter: Interpreter, cells: Cells, *, code: int) -> np.ndar
     network = interpreter.network
     with torch.no_grad():
         own = network.gene_tokens(cells)
-        mean = network.projection(network.get_buffer("gene_vectors")).mean(dim=0).expand_as(own)
+        mean = network.mean_gene_tokens(cells)
     total = torch.zeros_like(own)
     for step in range(N_STEPS):
         share = (step + 0.5) / N_STEPS

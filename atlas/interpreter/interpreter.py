@@ -375,7 +375,7 @@ def _network(parts: InterpreterParts, reader: Reader) -> Network:
         config.network,
         n_labels=len(config.labels),
         domain_dim=config.domain.dim if config.domain is not None and config.domain.token else 0,
-        with_strength=config.genes.with_strength,
+        strength=config.genes.strength,
         label_texts=_label_texts(config),
         label_words=torch.zeros((len(config.labels), config.reader.width)) if config.network.words else None,
     )

@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from atlas.interpreter.config import NetworkConfig
+from atlas.interpreter.config import NetworkConfig, StrengthForm
 from atlas.interpreter.reader import Reader
 
 PARTS = ("projection", "class_token", "head", "domain", "strength")
@@ -23,6 +23,8 @@ PARTS = ("projection", "class_token", "head", "domain", "strength")
 COSINE_SCALE = 20.0
 """Factor of the cosine between a cell and a label's text, as sentence encoders are trained with."""
 
+N_STRENGTHS = 8
+_STRONGEST = 2.8  # of a cell's genes one in a hundred is stronger: all these are read alike
 _LOUDNESS = (0.0, *(2.0**power for power in range(11)))
 Side = Literal["left", "right"]
 
@@ -203,8 +205,8 @@ class Network(nn.Module):
         Labels of the head.
     domain_dim
         Length of the domain model's vector; 0: no domain token.
-    with_strength
-        Whether a gene's token says how strong it is.
+    strength
+        How a gene's token says how strong it is, see :class:`atlas.interpreter.config.GeneTokens`.
     label_texts
         ``(n_labels, domain_dim)`` float32, the labels' texts as the domain model sees them: the logits start from its opinion,
         which needs the domain token. ``None``: from none.
@@ -221,7 +223,7 @@ class Network(nn.Module):
         *,
         n_labels: int,
         domain_dim: int = 0,
-        with_strength: bool = False,
+        strength: StrengthForm = "none",
         label_texts: Tensor | None = None,
         label_words: Tensor | None = None,
     ) -> None:
@@ -231,7 +233,9 @@ class Network(nn.Module):
         self.reader = reader
         self.frame = reader.frame(config.instruction)
         self.register_buffer("gene_vectors", _standardised(gene_vectors), persistent=False)
-        self.projection = Projection(config.gene_dim, config.hidden, width, **how)
+        self._with_numbers = strength == "numbers"
+        n_more = N_STRENGTHS if self._with_numbers else 0
+        self.projection = Projection(config.gene_dim + n_more, config.hidden, width, **how)
         self.class_token = nn.Parameter(torch.randn(width) * size)
         self.head = Head(width, n_labels, dropout=config.dropout)
         self.domain = (
@@ -239,7 +243,7 @@ class Network(nn.Module):
         )
         self.register_buffer("label_words", label_words, persistent=False)
         self.opinion = None if label_texts is None else Opinion(label_texts)
-        self.strength = nn.Linear(1, width, bias=False) if with_strength else None
+        self.strength = nn.Linear(1, width, bias=False) if strength == "direction" else None
         if self.strength is not None:
             nn.init.zeros_(self.strength.weight)  # at first a gene is its description alone
 
@@ -329,10 +333,25 @@ class Network(nn.Module):
     def gene_tokens(self, cells: Cells) -> Tensor:
         """Return the tokens of the cells' genes, ``(n, k, width)``; what stands where there is no gene is masked later."""
         vectors: Tensor = self.get_buffer("gene_vectors")[cells.genes.clamp(min=0)]
+        if self._with_numbers:
+            vectors = torch.cat([vectors, strength_numbers(cells.strengths)], dim=-1)
         tokens: Tensor = self.projection(vectors)
         if self.strength is not None:
             tokens = tokens + self.strength(cells.strengths.unsqueeze(-1))
         return tokens
+
+    def mean_gene_tokens(self, cells: Cells) -> Tensor:
+        """Return tokens of genes of which nothing is known, ``(n, k, width)``: the mean token of all genes.
+
+        Where vectors are read with numbers for strength: the token of the mean vector, as strong as the cell's gene.
+        """
+        table = self.get_buffer("gene_vectors")
+        if self._with_numbers:
+            vectors = table.new_zeros((*cells.genes.shape, table.shape[1]))
+            found: Tensor = self.projection(torch.cat([vectors, strength_numbers(cells.strengths)], dim=-1))
+            return found
+        mean: Tensor = self.projection(table).mean(dim=0)
+        return mean.expand(*cells.genes.shape, -1)
 
     def sequence(self, cells: Cells, *, padding: Side = "right", gene_tokens: Tensor | None = None) -> Sequence:
         """Return the tokens of cells in the order they are read, without gaps.
@@ -365,6 +384,17 @@ class Network(nn.Module):
     @staticmethod
     def _there(length: int, *, like: Tensor) -> Tensor:
         return torch.ones((len(like), length), dtype=torch.bool, device=like.device)
+
+
+def strength_numbers(strengths: Tensor) -> Tensor:
+    """Return ``(..., 8)`` numbers of strengths ``(...)``: bumps side by side, of which those near the strength are high.
+
+    Their mean square is about 1, as that of the vectors beside them.
+    """
+    places = torch.linspace(0.0, _STRONGEST, N_STRENGTHS, device=strengths.device)
+    apart = _STRONGEST / (N_STRENGTHS - 1)
+    seen = strengths.clamp(max=_STRONGEST).unsqueeze(-1)
+    return 2.0 * torch.exp(-0.5 * ((seen - places) / apart).square())
 
 
 def text_logits(state: Tensor, words: Tensor) -> Tensor:

@@ -105,7 +105,7 @@ class Ingredients:
                 self.network_config,
                 n_labels=len(texts),
                 domain_dim=self.domain.dim if self.domain is not None and self.genes.token else 0,
-                with_strength=preset.genes.with_strength,
+                strength=preset.genes.strength,
                 label_texts=self._label_texts(texts),
                 label_words=read_texts(self.reader, texts) if self.network_config.words else None,
             )

@@ -75,7 +75,7 @@ def test_genes_above_their_usual_level_come_from_the_domain_model(monkeypatch: p
     monkeypatch.setitem(TEXT_TOWERS, "toy", ToyTextTower)
     model = JointModel.of_parts(toy_parts(64, n_mouse=64))
     data = cells(LABELS)
-    config = GeneTokens(top_k=TOP_K, order="above_usual", with_strength=True)
+    config = GeneTokens(top_k=TOP_K, order="above_usual", strength="direction")
     reader = GeneReader(model.genes, np.ones(len(model.genes), bool), config, model, token=True)
     found = read(data, reader)
     with open_rows(data) as rows:

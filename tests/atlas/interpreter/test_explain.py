@@ -81,7 +81,7 @@ def test_gradients_add_up_to_the_change_they_explain(which: str, request: pytest
     assert (network.label_words is not None) == (which == "encoder")
     with torch.no_grad():
         own = network.gene_tokens(batch)
-        mean = network.projection(network.get_buffer("gene_vectors")).mean(dim=0).expand_as(own)
+        mean = network.mean_gene_tokens(batch)
         at, start = (
             float(
                 network.logits(batch, network.states(network.sequence(batch, gene_tokens=one))).log_softmax(1)[0, code]

@@ -188,7 +188,7 @@ def _changed_config(folder: Path, change: dict[str, object]) -> None:
         ({"labels": ["liver", "heart", "blood"]}, "was changed since"),
         ({"labels": ["blood", "blood", "liver"]}, "a label is there twice"),
         ({"network.answers": False}, "was changed since"),
-        ({"genes.order": "expression", "genes.with_strength": False}, "was changed since"),
+        ({"genes.order": "expression", "genes.strength": "none"}, "was changed since"),
     ],
 )
 def test_edited_configuration_is_refused(folder: Path, tmp_path: Path, change: dict[str, object], said: str) -> None:

@@ -9,7 +9,8 @@ import pytest
 import torch
 from tiny_reader import instruction, some_cells, tiny_network, tiny_reader
 
-from atlas.interpreter.network import Cells, DomainToken, Opinion
+from atlas.interpreter.config import StrengthForm
+from atlas.interpreter.network import Cells, DomainToken, Opinion, strength_numbers
 from atlas.interpreter.reader import Reader
 
 
@@ -66,6 +67,36 @@ def test_gap_among_the_genes_is_no_token(reader: Reader) -> None:
     with torch.no_grad():
         state = network(Cells(genes, strengths))[1]
     assert torch.allclose(state[0], state[1], atol=1e-5)
+
+
+def test_strength_is_said_by_bumps_side_by_side() -> None:
+    found = strength_numbers(torch.tensor([[0.0, 0.8, 2.8], [1.4, 90.0, 2.8]]))
+    assert found.shape == (2, 3, 8)
+    assert found[0].argmax(dim=1).tolist() == [0, 2, 7]
+    assert torch.allclose(found[0, [0, 1, 2], [0, 2, 7]], torch.full((3,), 2.0))
+    assert torch.allclose(found[1, 0, 3], found[1, 0, 4]), "half way between two"
+    assert torch.equal(found[1, 1], found[1, 2]), "stronger than all places is as strong as the last"
+
+
+@pytest.mark.parametrize("strength", ["direction", "numbers"])
+def test_token_of_a_gene_depends_on_its_strength_and_of_papers_does_not(reader: Reader, strength: StrengthForm) -> None:
+    cells = Cells(torch.full((1, 2), 5), torch.tensor([[0.2, 1.9]]))
+    network = tiny_network(reader, strength=strength)
+    if network.strength is not None:
+        torch.nn.init.ones_(network.strength.weight)
+    tokens = network.gene_tokens(cells)
+    assert not torch.allclose(tokens[0, 0], tokens[0, 1])
+    papers = tiny_network(reader, strength="none").gene_tokens(cells)
+    assert torch.equal(papers[0, 0], papers[0, 1])
+
+
+def test_mean_gene_is_as_strong_as_the_gene_it_stands_for(reader: Reader) -> None:
+    network = tiny_network(reader, strength="numbers")
+    network.get_buffer("gene_vectors")[7] = 0.0
+    cells = Cells(torch.full((1, 2), 5), torch.tensor([[0.2, 1.9]]))
+    assert torch.equal(
+        network.mean_gene_tokens(cells), network.gene_tokens(replace(cells, genes=torch.full((1, 2), 7)))
+    )
 
 
 def test_three_groups_learn_and_the_reader_is_the_same_to_the_bit(reader: Reader) -> None:

@@ -264,7 +264,7 @@ def test_every_preset_is_one(name: str) -> None:
 
 def test_paper_presets_learn_three_groups_and_ours_more() -> None:
     paper, hybrid, ours = (load_preset(name) for name in ("scinterpreter-paper", "screader-paper", "starter"))
-    assert (paper.domain, paper.genes.with_strength, paper.genes.order) == (None, False, "expression")
+    assert (paper.domain, paper.genes.strength, paper.genes.order) == (None, "none", "expression")
     assert hybrid.domain is not None
     assert ours.domain is not None
     with pytest.raises(ConfigError, match="there is no such field"):
