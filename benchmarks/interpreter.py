@@ -50,7 +50,7 @@ N_SIDE_SEEDS = 2
 N_EXPLAINED, N_TAKEN, N_TIMED = 30, 10, 5_000
 TABLE = ("set", "method", "accuracy", "precision", "recall", "F1")
 ABLATED = (SETS[3],)
-HYBRIDS = ("hybrid (starter)", "hybrid (two-species)")
+HYBRIDS = {"hybrid (starter)": "starter", "hybrid (two-species)": "two-species"}
 ALONE = ("domain.token=false", "domain.opinion=false")
 PICTURES = ROOT / "docs" / "interpreter"
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -122,7 +122,7 @@ def two_species(bench: Bench) -> str:
     """Measure on one species what was learned from the other."""
     ready = _species_readers(bench, TWO_SPECIES)
     read = {name: bench.read(TWO_SPECIES, one) for name, one in ready.items()}
-    first = read["hybrid (starter)"]
+    first = next(iter(read.values()))
     mouse = bench.mouse(first)
     rows, gains = [], []
     ways = directions(mouse)
@@ -147,7 +147,7 @@ def own_names(bench: Bench) -> str:
     bench = replace(bench, seeds=bench.seeds[:N_SIDE_SEEDS])
     ready = _species_readers(bench, OWN_NAMES[0])
     read = {name: bench.own_names(one, min_cells=MIN_OWN) for name, one in ready.items()}
-    first = read["hybrid (starter)"]
+    first = next(iter(read.values()))
     mouse = first.cells.organisms == "mouse"
     rows = []
     for name, split in directions(mouse).items():
@@ -396,8 +396,7 @@ def _best(ours: Outcome, others: Mapping[str, Outcome]) -> list[str]:
 
 def _species_readers(bench: Bench, one: Set) -> dict[str, Ingredients]:
     return {
-        "hybrid (starter)": bench.ingredients("starter", one=one),
-        "hybrid (two-species)": bench.ingredients("two-species", one=one),
+        **{name: bench.ingredients(preset, one=one) for name, preset in HYBRIDS.items()},
         "gene tokens alone": bench.ingredients("starter", *ALONE, one=one),
     }
 

@@ -130,12 +130,6 @@ def directions(mouse: np.ndarray) -> dict[str, Split]:
 
 def _only(one: measuring.LabelledSet, labels: list[str]) -> measuring.LabelledSet:
     """Return the cells of some labels."""
-    cells = one.cells
-    rows = np.flatnonzero(np.isin(np.array(cells.labels)[cells.codes], labels))
-    places = np.array([labels.index(name) if name in labels else -1 for name in cells.labels])
-    texts = tuple(cells.texts[cells.labels.index(name)] for name in labels)
-    kept = LabelledCells(
-        cells.cells.take(rows), cells.rows[rows], tuple(labels), texts, places[cells.codes[rows]], cells.groups[rows],
-        cells.organisms[rows], {}, (),
-    )  # fmt: skip
-    return measuring.LabelledSet(one.name, kept, {name: values[rows] for name, values in one.features.items()})
+    rows = np.flatnonzero(np.isin(np.array(one.cells.labels)[one.cells.codes], labels))
+    features = {name: values[rows] for name, values in one.features.items()}
+    return measuring.LabelledSet(one.name, one.cells.take(rows), features)

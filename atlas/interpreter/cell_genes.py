@@ -173,14 +173,12 @@ class GeneReader:
     def _of_block(self, aligned: AlignedExpression) -> list[tuple[np.ndarray | None, np.ndarray, np.ndarray]]:
         k, n = self.config.top_k, len(aligned.sample_ids)
         if self.config.order == "above_usual" and self.domain is not None:
-            top = 2 * k if self.has_vector.mean() >= _MOST_DESCRIBED else len(self.has_vector)
-            vectors, weighed = self.domain.embed_with_weights(aligned, top=top)
-            kept = [self.has_vector[one.genes] for one in weighed]
-            if any(len(one) == top and one.sum() < k for one in kept) and top < len(self.has_vector):
-                vectors, weighed = self.domain.embed_with_weights(
-                    aligned, top=len(self.has_vector)
-                )  # look further down
+            most = len(self.has_vector)
+            for top in (2 * k, most) if self.has_vector.mean() >= _MOST_DESCRIBED else (most,):
+                vectors, weighed = self.domain.embed_with_weights(aligned, top=top)
                 kept = [self.has_vector[one.genes] for one in weighed]
+                if all(len(one) < top or one.sum() >= k for one in kept):
+                    break  # no cell needs genes further down
             return [
                 (vectors[i], one.genes[kept[i]][:k], _sized(np.abs(one.weights[kept[i]][:k])))
                 for i, one in enumerate(weighed)
